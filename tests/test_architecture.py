@@ -143,11 +143,10 @@ def test_the_members_of_a_shelf_never_import_one_another(shelf: str) -> None:
 
 
 def test_every_encoder_that_can_be_named_can_be_built() -> None:
-    from trainer.modalities.image.encoders.convnext import STAGES
+    from trainer.modalities.image.encoders.parameter_shapes import CONVNEXTS, RESNETS
     from trainer.modalities.image.encoders.patches import VIT_SHAPES
-    from trainer.modalities.image.encoders.resnet import SHAPES
 
-    assert set(get_args(EncoderName)) == {"small", *SHAPES, *STAGES, *VIT_SHAPES}
+    assert set(get_args(EncoderName)) == {"small", *RESNETS, *CONVNEXTS, *VIT_SHAPES}
 
 
 def test_no_file_names_a_registry_or_a_machine() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from trainer.modalities.image.encoders.small_convnet import LAYERS
+from trainer.modalities.image.encoders.parameter_shapes import SMALL_LAYERS
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.encoders.stems import has_cifar_stem
 
@@ -23,7 +23,7 @@ def plain_encoder(name: str, *, side_px: int) -> tuple[nn.Module, int]:
     spec = EncoderSpec(name=cast(EncoderName, name))
     torch.manual_seed(0)
     if spec.name == "small":
-        return _small(), LAYERS[-1][2]
+        return _small(), SMALL_LAYERS[-1][2]
     network: nn.Module = get_model(spec.name, weights=None)
     assert isinstance(network.fc, nn.Linear)
     width = network.fc.in_features
@@ -36,7 +36,7 @@ def plain_encoder(name: str, *, side_px: int) -> tuple[nn.Module, int]:
 
 def _small() -> nn.Module:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for name, width_in, width_out, stride in LAYERS:
+    for name, width_in, width_out, stride in SMALL_LAYERS:
         conv = nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False)
         layers[f"conv{name}"] = conv
         layers[f"bn{name}"] = nn.BatchNorm2d(width_out)

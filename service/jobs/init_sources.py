@@ -3,7 +3,9 @@
 The API hashes the encoder of a checkpoint itself: it reads as many bytes as the encoder has.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from service.errors import ServiceError, invalid
 from service.files.safe_open import open_inside
@@ -11,13 +13,13 @@ from service.ledger.journaled_store import JournaledStore
 from service.store.records import JobRecord
 from service.store.store import Store
 from service.store.store_errors import NotFound
-from service.weights.weights_store import WeightsStore
+from service.weights.weights_store import WeightsRecord, WeightsStore
 from trainer.checkpoint.encoder_file import STATE, encoder_file
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.spec.added_fields import settled
 from trainer.spec.init_from import InitFromSpec
 from trainer.spec.job import JobSpec
-from trainer.util.safetensors_header import BadHeader
+from trainer.util.safetensors_header import WEIGHTS_DTYPES, BadHeader, read_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class InitSource:
     """Relative to the data folder: a file, or the state of a checkpoint that has the encoder."""
     donor: JobSpec | None = None
     """Resolved spec of the job that trained them."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Names and shapes of the tensors of uploaded weights."""
 
 
 def find_init(spec: JobSpec, journal: JournaledStore) -> InitSource | None:
@@ -56,7 +60,19 @@ def _of_weights(wanted: InitFromSpec, journal: JournaledStore) -> InitSource:
         raise invalid("#/init_from/weights", str(error)) from None
     if record.status != "ready":
         raise invalid("#/init_from/weights", f"The upload of {record.name} is not complete.")
-    return InitSource(wanted.model_copy(update={"sha256": record.sha256}), record.path)
+    pinned = wanted.model_copy(update={"sha256": record.sha256})
+    return InitSource(pinned, record.path, shapes=_shapes(journal.data_dir, record))
+
+
+def _shapes(data_dir: Path, record: WeightsRecord) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of uploaded weights. Raises ServiceError `storage`."""
+    try:
+        with open_inside(data_dir, record.path) as file:
+            header = read_header(file, size_bytes=record.size_bytes or 0, dtypes=WEIGHTS_DTYPES)
+    except (BadHeader, OSError) as error:
+        detail = f"The weights {record.name} cannot be read: {error}."
+        raise ServiceError("storage", detail) from None
+    return {name: entry.shape for name, entry in header.tensors.items()}
 
 
 def _donor(job_id: str, store: Store) -> JobRecord:

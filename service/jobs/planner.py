@@ -117,9 +117,11 @@ def _begun(sent: JobSpec, init: InitSource | None) -> tuple[JobSpec, dict[str, s
 
 
 def _check_encoder(spec: ResolvedSpec, init: InitSource) -> None:
-    """Raise SpecError if the job that trained the weights had another encoder."""
+    """Raise SpecError unless weights fit the encoder: those of a job by its spec."""
     if init.donor is not None:
         _modality_of(spec).check_encoder_like(spec, init.donor)
+    else:
+        _modality_of(spec).check_weights(spec, init.shapes)
 
 
 def _modality_of(spec: JobSpec) -> ModuleType:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export, json_bytes, write_file
-from trainer.exports.weights import plain_state, safetensors_bytes
+from trainer.exports.weights import plain_state, safetensors_bytes, timm_state
 from trainer.modalities.image.preprocessing import RGB, Preprocessing, as_json, preprocessing
-from trainer.nn.timm_keys import timm_key, timm_state
+from trainer.nn.timm_keys import timm_key
 from trainer.nn.towers import feature_dim
 from trainer.schema.artifact_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, WEIGHTS
 from trainer.spec.job import JobSpec

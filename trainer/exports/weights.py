@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.exports.base import Export, write_file
+from trainer.nn.timm_keys import LAYER_SCALE, timm_key
 from trainer.schema.artifact_names import WEIGHTS
 
 
@@ -36,6 +37,14 @@ def plain_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors on the CPU, contiguous, floats in fp32."""
     return {
         key: (value.float() if value.is_floating_point() else value).cpu().contiguous()
+        for key, value in state.items()
+    }
+
+
+def timm_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of an encoder as timm's network of the same name has it."""
+    return {
+        timm_key(key): value.flatten() if key.endswith(LAYER_SCALE) else value
         for key, value in state.items()
     }
 

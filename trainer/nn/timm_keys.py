@@ -1,11 +1,5 @@
 """Names of weights in timm, where they differ from the encoder's own. Loads no tensors."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 _BLOCK = {"0": "conv_dw", "2": "norm", "3": "mlp.fc1", "5": "mlp.fc2"}
 """Layer of a ConvNeXt block in torchvision -> in timm."""
 LAYER_SCALE = "layer_scale"
@@ -29,11 +23,3 @@ def timm_key(key: str) -> str:
         case ["classifier", "0", parameter]:
             return f"head.norm.{parameter}"
     return key
-
-
-def timm_state(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Return the state of an encoder as timm's network of the same name has it."""
-    return {
-        timm_key(key): value.flatten() if key.endswith(LAYER_SCALE) else value
-        for key, value in state.items()
-    }

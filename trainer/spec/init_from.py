@@ -22,7 +22,7 @@ class InitFromSpec(Record):
     """
     weights: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Id or name of uploaded weights. For `python -m trainer`: a safetensors file. Also state
-    `encoder`; weights that do not fit it end the job when it starts.
+    `encoder`: weights that do not fit it are refused.
     """
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """sha256 of the file. Default: that of the file when the job is submitted."""

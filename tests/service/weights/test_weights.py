@@ -1,6 +1,7 @@
 """Uploaded weights: made, sent in parts, begun with, kept while needed, audited, and swept."""
 
 import hashlib
+import math
 import os
 import time
 from pathlib import Path
@@ -17,9 +18,14 @@ from service.ledger.journaled_store import JournaledStore
 from service.maintenance.retention import RetentionContext, removable
 from service.weights.weights_store import WeightsStore
 from tests.support.service.api import KEY, RunningApi, ready_dataset
+from trainer.modalities.image.encoders.parameter_shapes import parameter_shapes
+from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.spec.init_from import INIT
 
-CONTENT = safetensors.torch.save({"conv1.weight": torch.ones(40, 50), "n": torch.tensor(3)})
+SMALL = EncoderSpec(name="small", channels=3)
+CONTENT = safetensors.torch.save(
+    {name: torch.ones(shape) for name, shape in parameter_shapes(SMALL, side_px=32).items()}
+)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -48,7 +54,8 @@ def test_sent_in_parts_and_listed(api: RunningApi) -> None:
     assert api.client.get(path_of(weights)).json()["received_bytes"] == 3000
     rest = api.client.put(content, content=CONTENT[3000:], headers={"Upload-Offset": "3000"})
     told = rest.json()
-    assert (told["status"], told["tensors"], told["parameters"]) == ("ready", 2, 2001)
+    numbers = sum(map(math.prod, parameter_shapes(SMALL, side_px=32).values()))
+    assert (told["status"], told["tensors"], told["parameters"]) == ("ready", 30, numbers)
     assert (told["sha256"], told["size_bytes"]) == (SHA256, len(CONTENT))
     assert api.client.get("/v1/weights").json()["data"][0] == told
     assert api.client.get("/v1/weights/parts").json() == told
@@ -92,7 +99,7 @@ def test_what_holds_no_weights_is_refused_and_dropped(api: RunningApi, content: 
 def test_a_job_begins_with_them_and_keeps_them(api: RunningApi) -> None:
     weights = ready(api, "begin")
     dataset = ready_dataset(api.store, "weights-train").name
-    body = {"dataset": dataset, "init_from": {"weights": "begin"}}
+    body = {"dataset": dataset, "encoder": {"name": "small"}, "init_from": {"weights": "begin"}}
     job = api.client.post("/v1/jobs", json=body).json()
     assert job["resolved"]["init_from"]["sha256"] == SHA256
     refused = api.client.delete(path_of(weights))
@@ -107,6 +114,22 @@ def test_a_job_begins_with_them_and_keeps_them(api: RunningApi) -> None:
     assert api.client.post("/v1/jobs", json=body).json()["errors"][0]["pointer"] == (
         "#/init_from/weights"
     )
+
+
+def test_weights_that_do_not_fit_are_refused_when_a_job_is_submitted(api: RunningApi) -> None:
+    """With the names that differ, and the encoder that they fit; also by a dry run."""
+    ready(api, "unfit")
+    dataset = ready_dataset(api.store, "unfit-train").name
+    body = {"dataset": dataset, "encoder": {"name": "resnet18"}, "init_from": {"weights": "unfit"}}
+    for query in ("", "?dry_run=true"):
+        answer = api.client.post(f"/v1/jobs{query}", json=body)
+        error, other = answer.json()["errors"]
+        assert (answer.status_code, error["pointer"]) == (422, "#/init_from")
+        assert other["pointer"] == "#/encoder/name"
+        assert "the weights fit small, but the encoder is resnet18" in error["detail"]
+        assert "Missing: layer1.0.conv1.weight" in error["detail"]
+        assert " more; unexpected: " in error["detail"]
+        assert "other shapes: conv1.weight 32x3x3x3 instead of 64x3x3x3" in error["detail"]
 
 
 def test_the_client_sends_once(api: RunningApi, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.nn.pretrained import PREFIXES, load_encoder
+from trainer.nn.pretrained import load_encoder
+from trainer.nn.pretrained_names import PREFIXES
 from trainer.schema.errors import SpecError
 
 
@@ -44,6 +45,7 @@ def test_weights_of_torchvision_fit_a_resnet() -> None:
         assert torch.allclose(ours.eval()(image), theirs(image), atol=1e-4)
 
 
+@pytest.mark.contract
 def test_weights_of_torchvision_fit_a_convnext() -> None:
     """Its last norm stays, which lies in what torchvision calls the classifier."""
     theirs = torchvision.models.convnext_tiny(weights=None).state_dict()

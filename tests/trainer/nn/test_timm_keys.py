@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from trainer.exports.weights import timm_state
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.nn.timm_keys import timm_key, timm_state
+from trainer.nn.pretrained import load_encoder
+from trainer.nn.timm_keys import timm_key
 
 WIDTHS, DEPTHS = (96, 192, 384, 768), (3, 3, 9, 3)
 
@@ -47,6 +49,7 @@ def test_the_names_are_those_of_the_list() -> None:
     assert {name: tuple(value.shape) for name, value in state.items()} == listed()
 
 
+@pytest.mark.contract
 def test_timms_convnext_computes_the_same() -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed (pip install timm)")
     ours, theirs = convnext(), timm.create_model("convnext_tiny", num_classes=0).eval()
@@ -61,3 +64,14 @@ def test_timms_convnext_computes_the_same() -> None:
 )
 def test_other_networks_keep_their_names(name: str) -> None:
     assert timm_key(name) == name
+
+
+def test_weights_of_timm_are_loaded() -> None:
+    ours, other = convnext(), convnext()
+    torch.nn.init.zeros_(other.get_parameter("features.1.0.layer_scale"))
+    state = timm_state(ours.state_dict()) | {"head.fc.weight": torch.zeros(10, 768)}
+    load_encoder(other, state)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(*(it.state_dict().values() for it in (ours, other)), strict=True)
+    )

@@ -1,10 +1,13 @@
 """Defaults of images, each with its reason. Loads no tensors."""
 
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from itertools import chain
 from typing import Any
 
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders import patches
+from trainer.modalities.image.encoders.parameter_shapes import parameter_shapes
 from trainer.modalities.image.encoders.spec import FAMILIES
 from trainer.modalities.image.encoders.stems import check_stem, has_cifar_stem
 from trainer.modalities.image.resolution_warning import enlarged_views
@@ -14,6 +17,7 @@ from trainer.modalities.image.spec import (
     image_encoder,
     image_views,
 )
+from trainer.nn.pretrained_names import Shape, best_fit, fitting_names
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.job import JobSpec
@@ -21,6 +25,7 @@ from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import Choice, Rules, filled
 
 RGB = 3
+STEMS = ("imagenet", "cifar")
 COLOUR = ("saturation", "hue", "grey_p")
 """Fields of the views that need red, green and blue."""
 BLUR_P, SOLARIZE_P = (1.0, 0.1), 0.2
@@ -184,9 +189,39 @@ def check_encoder_like(spec: JobSpec, donor: JobSpec) -> None:
         raise SpecError(detail, field="encoder.name", also=("init_from",))
     if image_encoder(spec).is_vit:
         _check_patches_like(spec, donor)
-    elif wants not in FAMILIES["small"] and _stem(spec) != _stem(donor):
+    elif image_encoder(spec).has_stem and _stem(spec) != _stem(donor):
         detail = f"the weights of init_from are of the stem {_stem(donor)}"
         raise SpecError(detail, field="encoder.stem", also=("init_from",))
+
+
+def check_weights(spec: JobSpec, file: Mapping[str, Shape]) -> None:
+    """Raise SpecError unless weights of these names and shapes fit the encoder of a resolved job.
+
+    The reason names an encoder that they fit, if there is one.
+    """
+    encoder, side_px = image_encoder(spec), filled(image_views(spec).side_px)
+    try:
+        fitting_names(file, parameter_shapes(encoder, side_px=side_px))
+    except SpecError as error:
+        other = next(_fitting_encoders(encoder, file, side_px=side_px), None)
+        if other is None:
+            raise
+        detail = f"the weights fit {other}, but the encoder is {encoder.name}; {error.reason}"
+        raise SpecError(detail, field="init_from", also=("encoder.name",)) from error
+
+
+def _fitting_encoders(
+    encoder: EncoderSpec, file: Mapping[str, Shape], *, side_px: int
+) -> Iterator[str]:
+    """Yield other encoders that weights fit, as words."""
+    for name in chain(*FAMILIES.values()):
+        for stem in STEMS:
+            patch_px = encoder.patch_px or patches.PATCH_PX_USUAL
+            update = {"name": name, "stem": stem, "patch_px": patch_px}
+            other = encoder.model_copy(update=update)
+            fit = best_fit(file, parameter_shapes(other, side_px=side_px))
+            if fit is not None and not fit.mismatch.total:
+                yield f"{name} with the stem {stem}" if other.has_stem else name
 
 
 def _check_patches_like(spec: JobSpec, donor: JobSpec) -> None:

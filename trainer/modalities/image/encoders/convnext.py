@@ -5,12 +5,12 @@ from typing import Any, cast
 from torch import nn
 from torchvision.models import convnext
 
+from trainer.modalities.image.encoders.parameter_shapes import (
+    CONVNEXTS,
+    SMALL_STEM_PX,
+    STEM_PX,
+)
 from trainer.modalities.image.encoders.small_convnet import MeanPool
-
-STAGES = {"convnext_tiny": ((96, 192, 384, 768), (3, 3, 9, 3))}
-"""Channels and blocks of each stage: section 2.2 of the paper."""
-SMALL_STEM_PX, STEM_PX = 2, 4
-"""Kernel and stride of the first layer: for small images, and the paper's."""
 
 
 def build_convnext(name: str, *, is_small: bool, channels: int = 3) -> nn.Module:
@@ -19,7 +19,7 @@ def build_convnext(name: str, *, is_small: bool, channels: int = 3) -> nn.Module
     Only the last layer of the classifier is missing; its norm stays. No block is ever dropped. A
     small stem is 2x2 with stride 2; `features.0.0.weight` is then [96, C, 2, 2].
     """
-    widths, depths = STAGES[name]
+    widths, depths = CONVNEXTS[name]
     settings = [
         convnext.CNBlockConfig(width, following, depth)
         for width, following, depth in zip(widths, (*widths[1:], None), depths, strict=True)

@@ -1,10 +1,11 @@
 """torchvision's ResNets without their classifier."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from torch import Tensor, nn
 from torchvision.models import resnet
 
+from trainer.modalities.image.encoders.parameter_shapes import RESNETS
 from trainer.modalities.image.encoders.small_convnet import MeanPool
 from trainer.nn.split_batchnorm import FusedAwayReLU, Norm
 
@@ -36,36 +37,19 @@ Stem = Literal["imagenet", "cifar", "cifar-torch"]
 """The first layer; `cifar-torch` keeps the initial weights that torch gives a convolution."""
 
 
-class Shape(NamedTuple):
-    """Blocks of a network."""
-
-    block: type[_Basic | _Bottleneck]
-    depths: tuple[int, ...]
-    """Blocks per stage."""
-    width: int = 64
-    """Channels of a block's 3x3 convolution in the first stage."""
-
-
-SHAPES = {
-    "resnet18": Shape(_Basic, (2, 2, 2, 2)),
-    "resnet34": Shape(_Basic, (3, 4, 6, 3)),
-    "resnet50": Shape(_Bottleneck, (3, 4, 6, 3)),
-    "resnet101": Shape(_Bottleneck, (3, 4, 23, 3)),
-    "resnet152": Shape(_Bottleneck, (3, 8, 36, 3)),
-    "wide_resnet50_2": Shape(_Bottleneck, (3, 4, 6, 3), width=128),
-    "wide_resnet101_2": Shape(_Bottleneck, (3, 4, 23, 3), width=128),
-}
-"""Table 1 of arXiv:1512.03385; the wide ones are those of arXiv:1605.07146."""
-
-
 def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.Module:
     """Build a network [N, C, S, S] to [N, feature_dim], with torchvision's keys but for `fc.*`.
 
     A CIFAR stem is a 3x3 convolution of stride 1 without pooling, as the MoCo authors take for
     32 px; `conv1.weight` is then [64, C, 3, 3]. torchvision's own code does the rest.
     """
-    block, depths, width = SHAPES[name]
-    network: nn.Module = resnet.ResNet(block, [*depths], width_per_group=width, norm_layer=norm)
+    shape = RESNETS[name]
+    network: nn.Module = resnet.ResNet(
+        _Bottleneck if shape.is_bottleneck else _Basic,
+        [*shape.depths],
+        width_per_group=shape.width,
+        norm_layer=norm,
+    )
     assert isinstance(network.fc, nn.Linear)
     feature_dim = network.fc.in_features
     if stem != "imagenet":

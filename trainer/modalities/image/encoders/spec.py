@@ -66,6 +66,11 @@ class EncoderSpec(AnyEncoderSpec):
         return self.name in FAMILIES["vit"]
 
     @property
+    def has_stem(self) -> bool:
+        """True for a ResNet and a ConvNeXt, whose first layer is a choice."""
+        return not self.is_vit and not self.is_quick
+
+    @property
     def has_batch_norm(self) -> bool:
         """False for a ViT and a ConvNeXt, which normalize each image alone."""
         return not self.is_vit and self.name not in FAMILIES["convnext"]
