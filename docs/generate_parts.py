@@ -28,11 +28,11 @@ resamples of its rows. Rows, draws and resamples depend on the job's seed alone,
 killed and resumed has the same bytes.
 
 Test images are those of `test_dataset`, else those of the split `test`, else a tenth of the labeled
-images, the same tenth for one seed. The encoder has seen such a tenth without its labels. Where
-there is no other test data, `geometry` measures images that were trained on, and `anomaly` scores a
-tenth of the normal images and all others of the dataset; a note says so. If training uses labels
-(`positives: label`, `batching`), a note has the number of test images that were trained on with
-theirs, and of test labels that were trained on.
+images (for `segmentation`, of the images with masks), the same tenth for one seed. The encoder has
+seen such a tenth without its labels. Where there is no other test data, `geometry` measures images
+that were trained on, and `anomaly` scores a tenth of the normal images and all others of the
+dataset; a note says so. If training uses labels (`positives: label`, `batching`), a note has the
+number of test images that were trained on with theirs, and of test labels that were trained on.
 """
 METHODS_HEAD = """# Methods
 

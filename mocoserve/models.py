@@ -71,6 +71,7 @@ class DatasetFacts(Answer):
     dtype: str = "uint8"
     values: ValueMapping | None = None
     splits: dict[str, int] = Field(default_factory=dict)
+    masked_rows: int | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     size_bytes: int = 0

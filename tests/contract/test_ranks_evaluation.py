@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import add_masks, blobs, write_pack
 from tests.support.trainer.rank_bodies import train
 from tests.support.trainer.rank_processes import run_ranks
 from trainer.evaluators.registry import evaluator_names
@@ -47,6 +48,7 @@ def baselines(folder: Path, *, ranks: int) -> dict[str, tuple[Figure, ...]]:
 def test_two_ranks_have_the_figures_of_one_process(tmp_path: Path) -> None:
     images, labels = blobs(96, side_px=10, classes=3)
     write_pack(tmp_path / "pack", images, labels, classes=("a", "b", "c"))
+    add_masks(tmp_path / "pack", (images[..., 0] > images[..., 1]).astype(np.uint8))
     one, two = (baselines(tmp_path, ranks=ranks) for ranks in (1, 2))
     assert [*one] == [*evaluator_names()]
     for name in one:

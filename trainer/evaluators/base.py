@@ -120,6 +120,26 @@ class FeatureBank:
         )
         return {name: part.scores(Prediction(*pair)) for (name, part), pair in pairs}
 
+    def dense(self, source: Loader[Any], rows: Tensor, *, feature: Feature) -> Tensor:
+        """Return the feature maps [n, D, h, w] of rows before pooling. Raises Stopped.
+
+        Those of `input` have the same grid.
+        """
+
+        def of_rows(raw: Any, _chunk: Tensor) -> tuple[Tensor]:  # noqa: ANN401 - the loader's
+            view = self._views.plain(raw)
+            if feature != "input":
+                return (self._method.embed(view, feature="dense"),)
+            first = type(view)(*(tensor[:1] for tensor in view))
+            height, width = self._method.embed(first, feature="dense").shape[2:]
+            return (self._views.raw_map(view, grid=(height, width)),)
+
+        return self._computed(source.whole, source, rows, of_rows)[0]
+
+    def masks(self, source: Loader[Any], rows: Tensor, *, lows: Sequence[int]) -> Tensor:
+        """Return the class of each pixel of rows as they are seen, uint8 [n, S, S] on the host."""
+        return self._views.masks(source.pack, rows, lows=lows)
+
     def stop_if_asked(self) -> None:
         """Raise Stopped, on all ranks, if the run is to stop."""
         if self._method.world.agreed(self._should_stop):

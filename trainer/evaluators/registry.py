@@ -18,6 +18,7 @@ from trainer.evaluators.geometry.spec import GeometrySpec
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.evaluators.linear.spec import LinearProbeSpec
 from trainer.evaluators.retrieval.spec import RetrievalSpec
+from trainer.evaluators.segmentation.spec import SegmentationSpec
 from trainer.schema.base import by_name, tags_of
 from trainer.schema.evaluation import Table
 from trainer.schema.signals import Signal
@@ -31,6 +32,7 @@ _EvaluatorMember = (
     | Annotated[GeometrySpec, Tag("geometry")]
     | Annotated[ClusteringSpec, Tag("clustering")]
     | Annotated[AnomalySpec, Tag("anomaly")]
+    | Annotated[SegmentationSpec, Tag("segmentation")]
 )
 EvaluatorSpec = Annotated[
     _EvaluatorMember, by_name(DEFAULT, kind="evaluator", names=tags_of(_EvaluatorMember))

@@ -4,6 +4,7 @@ The engine, the evaluators and the exports know modalities by this contract alon
 none. `Raw` is whatever a modality keeps of a batch on the device before any randomness.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -93,6 +94,15 @@ class Views(Protocol[R_contra]):
 
     def raw_features(self, view: View) -> Tensor:
         """Return the input itself as features [B, D]: the baseline that an encoder must beat."""
+
+    def raw_map(self, view: View, *, grid: tuple[int, int]) -> Tensor:
+        """Return the input itself as a map [B, D, h, w] of a grid: the baseline of feature maps."""
+
+    def masks(self, pack: Pack, rows: Tensor, *, lows: Sequence[int]) -> Tensor:
+        """Return the class of each pixel of `plain`, uint8 [n, S, S] on the host.
+
+        A class has the values of the pack's masks from its value in `lows` to below the next.
+        """
 
 
 class Modality(Protocol[R]):

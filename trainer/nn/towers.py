@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from trainer.nn.views import View
 
-Feature = Literal["projection", "backbone"]
+Feature = Literal["projection", "backbone", "dense"]
+"""Embedding after the head, the encoder's output, or its feature map before pooling."""
 
 
 class Encoder(Protocol):
@@ -18,6 +19,9 @@ class Encoder(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """[N, C, S, S] to [N, feature_dim]."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """[N, C, S, S] to the feature map [N, D, h, w] of the last layer before pooling."""
 
 
 def feature_dim(encoder: nn.Module) -> int:
@@ -50,10 +54,14 @@ class Tower(nn.Module):
         return F.normalize(self.features(view, feature="projection"), dim=1)
 
     def features(self, view: View, *, feature: Feature) -> Tensor:
-        """Return features [B, D] in the precision of the weights, not normalized."""
+        """Return features [B, D] in the precision of the weights, not normalized.
+
+        `dense` is a feature map [B, D, h, w].
+        """
         tensors = view.narrowed() if self.bf16 else view
         with torch.autocast(view[0].device.type, torch.bfloat16, enabled=self.bf16):
-            features: Tensor = self.encoder(*tensors)
+            encode = cast(Encoder, self.encoder).dense if feature == "dense" else self.encoder
+            features: Tensor = encode(*tensors)
             if feature == "projection":
                 features = self.head(features)
         return features.float() if self.bf16 else features

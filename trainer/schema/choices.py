@@ -10,6 +10,10 @@ ShrinkFilter = Literal["lanczos", "bilinear"]
 Precision = Literal["auto", "fp32", "bf16"]
 BatchNormKind = Literal["split", "plain", "sync"]
 GROUPS_MAX = 1024
+MASK_CLASSES_MAX = 16
+"""Most values of masks that are classes of their own."""
+MASK_MIDDLE = 128
+"""Least value of the second of two classes, where masks have more values than that."""
 BatchNormGroups = Annotated[int, Field(ge=1, le=GROUPS_MAX)]
 HeadBatchNorm = Literal["none", "hidden", "all"]
 HeadWidth = Annotated[int, Field(ge=2, le=16_384)]

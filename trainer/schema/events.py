@@ -265,6 +265,8 @@ class DatasetFacts(Kept):
     """Number of images with a sequence and a time; null for datasets of older versions."""
     paired_rows: int | None = None
     """Number of images that share a pair with another; null for datasets of older versions."""
+    masked_rows: int | None = None
+    """Number of images with a mask; null for datasets of older versions."""
     size_bytes: int
     """Size of the prepared dataset."""
     stored_as: StoredAs = "pixels"

@@ -49,6 +49,7 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
             ("images", count_text(facts.rows)),
             ("classes", f"{len(facts.labels)}" if facts.labels else "none (no labels)"),
             ("splits", splits_text(facts.splits) if facts.splits else None),
+            ("masks", count_text(facts.masked_rows) if facts.masked_rows else None),
             ("channels", f"{facts.channels}"),
             ("values", values_text(facts.values) if facts.values else None),
             (

@@ -94,6 +94,7 @@ function inside(found, dataset) {
     facts([
       ["Images", number(found.rows)], ["Stored size", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
       ["Channels", number(found.channels ?? 3)], ["Pixel values", range(found.values)], ...(Object.keys(found.splits ?? {}).length ? [["Splits", Object.entries(found.splits).map(([name, rows]) => `${name} ${number(rows)}`).join(", ")]] : []),
+      ...(found.masked_rows ? [["Images with masks", number(found.masked_rows)]] : []),
       ["Rejected files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Training data", `${bytes(found.size_bytes)}, stored as ${KEPT[dataset.store_as]}`],
       ["Disk usage", bytes(dataset.stored_bytes)], ["Channel means", three(found.mean)], ["Channel stds", three(found.std)], ["Added", clock(dataset.created_at)],
       ...(found.truncated_kept ? [["Truncated, kept", number(found.truncated_kept)]] : []),

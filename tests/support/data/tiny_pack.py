@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from trainer.data.pack.format import (
     INDEX,
     INDEX_FILE,
+    MASK,
+    MASKED,
     META,
     NAMES,
     PIXELS,
@@ -85,3 +87,19 @@ def write_pack(
     meta = {"version": VERSION, "facts": facts.model_dump(mode="json"), "files": sums}
     (folder / META).write_text(json.dumps(meta))
     return facts
+
+
+def add_masks(
+    folder: Path,
+    masks: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    *,
+    masked: Sequence[bool] | None = None,
+) -> None:
+    """Add a mask u8 [H, W] of the row's size to each row of a pack; `masked`: to some of them."""
+    (folder / MASK).write_bytes(b"".join(mask.tobytes() for mask in masks))
+    meta = json.loads((folder / META).read_text())
+    meta["columns"] = meta.get("columns", {}) | {"mask": {"file": MASK}}
+    if masked is not None:
+        (folder / MASKED).write_bytes(bytes(masked))
+        meta["columns"]["masked"] = {"file": MASKED}
+    (folder / META).write_text(json.dumps(meta))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.data.ingest import ingested
-from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import add_masks, blobs, write_pack
 
 ROWS, SIDE_PX, CLASSES = 70, 16, ("a", "b", "c")
 
@@ -14,6 +14,7 @@ ROWS, SIDE_PX, CLASSES = 70, 16, ("a", "b", "c")
 def _grid(folder: Path) -> Path:
     images, labels = blobs(ROWS, side_px=SIDE_PX, classes=len(CLASSES))
     write_pack(folder / "pack", images, labels, classes=CLASSES)
+    add_masks(folder / "pack", 255 * (images[..., 0] > images[..., 1]).astype(np.uint8))
     return folder / "pack"
 
 

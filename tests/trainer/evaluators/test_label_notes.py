@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.data.tiny_pack import blobs
+from tests.support.data.tiny_pack import add_masks, blobs
 from tests.support.trainer.evaluations import evaluating, labelled_pack
 from trainer.data.pack.format import Pack
 from trainer.evaluators.base import EvaluationData
@@ -22,7 +22,10 @@ EVALUATORS: tuple[dict[str, Any], ...] = (
     {"name": "retrieval"},
     {"name": "clustering"},
     {"name": "anomaly", "normal": ["a"]},
+    {"name": "segmentation"},
 )
+OF_TRAINING_ROWS = {"anomaly", "segmentation"}
+"""Evaluators whose test rows are others than those whose labels are held out."""
 CLASSES = ("a", "b", "c")
 SUPERVISED: dict[str, Any] = {"method": {"name": "supcon"}, "positives": {"name": "label"}}
 
@@ -39,6 +42,7 @@ def test_labels_that_were_trained_on_are_counted(
 ) -> None:
     images, labels = blobs(120, side_px=12, classes=3)
     pack = labelled_pack(tmp_path / "pack", images, labels, classes=CLASSES)
+    add_masks(pack, (images[..., 0] > images[..., 1]).astype(np.uint8))
     job = evaluating(evaluation, pack, **SUPERVISED)
     (plan,) = cast(tuple[Any], job.evaluation.evaluators)
     rows = planned_rows(plan)
@@ -47,7 +51,7 @@ def test_labels_that_were_trained_on_are_counted(
     held_out = held_out_label_rows(job.spec, data)
     usable = partner_data(data.source.pack, train_rows=None, held_out=held_out).labels
     trained, seen = int((usable[tested] >= 0).sum()), len(np.unique(labels[tested]))
-    assert (trained > 0) == (evaluation["name"] == "anomaly")
+    assert (trained > 0) == (evaluation["name"] in OF_TRAINING_ROWS)
     assert plan.notes[-1] == (
         f"Training used labels: {trained} of these {len(tested)} images were trained on with "
         f"theirs, and {seen} of their {seen} labels were trained on."

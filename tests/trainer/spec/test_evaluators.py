@@ -80,7 +80,9 @@ def test_each_entry_of_a_list_is_filled_in_by_its_place() -> None:
     assert suggested(resolved.spec, FACTS)["evaluation.0.k"] == resolved.reasons["evaluation.0.k"]
 
 
-ALL_NAMES = "name must be knn, linear, few_label, retrieval, geometry, clustering or anomaly"
+ALL_NAMES = (
+    "name must be knn, linear, few_label, retrieval, geometry, clustering, anomaly or segmentation"
+)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@
     pair.i4       where rows have pairs: number of each row's pair, -1 for none
     sent.u4       where rows were shrunk: height and width of each file
     mask.u8       where rows have masks: each [height, width], one after another
+    masked.u8     where only some rows have masks: 1 for these, else 0
 
 Version 2 added columns and 16 bits; packs of version 1 are read. Later additions are columns:
 those that this version does not know are left alone.
@@ -44,7 +45,8 @@ PIXELS, PIXELS_DEEP, JPEG = "pixels.u8", "pixels.u16", "rows.jpeg"
 INDEX_FILE, NAMES, REPORT = "index.bin", "names.txt", "report.jsonl"
 META = "pack.json"
 PREVIEW, PREVIEW_UNLIKE = "preview.png", "preview-unlike.png"
-COUNTS, SPLIT, TIME, MASK = "values.u64", "split.u8", "time.f64", "mask.u8"
+COUNTS, SPLIT, TIME = "values.u64", "split.u8", "time.f64"
+MASK, MASKED = "mask.u8", "masked.u8"
 SEQUENCE, SEQUENCE_NAMES, PAIR = "sequence.i4", "sequence.txt", "pair.i4"
 SENT, SENT_SIZE = "sent.u4", np.dtype([("height", "<u4"), ("width", "<u4")])
 
@@ -109,7 +111,8 @@ class Pack:
         """Number of each row's sequence, int32 [rows], -1 = none; None without sequences."""
         self.pair = self._column(columns, "pair", PAIR, np.dtype("<i4"))
         """Number of each row's pair, int32 [rows], -1 = none; None without pairs."""
-        self.has_masks = "mask" in columns
+        self._has_masks = "mask" in columns
+        self._masked = self._column(columns, "masked", MASKED, np.dtype(np.uint8))
         self._sent = self._column(columns, "sent", SENT, SENT_SIZE)
         self._check()
 
@@ -151,12 +154,18 @@ class Pack:
 
     def mask(self, row: int) -> NDArray[np.uint8] | None:
         """Return the mask of a row, u8 [height, width], 0 where it has none; None without masks."""
-        if not self.has_masks:
+        if not self._has_masks:
             return None
         height, width = self.size(row)
         masks = map_file(self.folder / MASK, np.dtype(np.uint8))
         start = int(self._mask_starts[row])
         return masks[start : start + height * width].reshape(height, width)
+
+    def masked_rows(self) -> NDArray[np.int64]:
+        """Return the rows that have a mask, ascending; packs of older versions do not tell: all."""
+        if not self._has_masks:
+            return np.empty(0, np.int64)
+        return np.arange(self.rows) if self._masked is None else np.flatnonzero(self._masked)
 
     def row_bytes(self, row: int) -> NDArray[np.uint8]:
         """Return the bytes of a row as they are stored, u8 [N]. Memory-mapped."""

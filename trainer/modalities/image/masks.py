@@ -1,14 +1,17 @@
 """Masks: pictures of the size of a row that say of each pixel what it shows."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.data.rows import BadRow
 from trainer.modalities.image.decoded import Decoded
+from trainer.schema.choices import MASK_CLASSES_MAX, MASK_MIDDLE
+from trainer.schema.events import DataWarning
 
 FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM", "JPEG", "WEBP")
 SIDE_TOLERANCE = 0.02
@@ -21,7 +24,7 @@ class _BadMask(Exception):
 def with_mask(row: Decoded, load: Callable[[], bytes]) -> Decoded:
     """Return a row with its mask in the row's size, values as they are, or with what is wrong.
 
-    A palette's mask has the numbers of the colors; of more channels the first one counts.
+    A palette's mask has the numbers of the colors; alpha is left out.
     """
     try:
         mask = _mask(row, load())
@@ -41,13 +44,36 @@ def _mask(row: Decoded, data: bytes) -> bytes:
     except Exception as error:
         raise _BadMask("it is no picture") from error
     if values.ndim == 3:
-        values = values[:, :, 0]
+        values = _gray(values)
     if values.dtype == bool:
         values = values * np.uint8(255)
     if values.min() < 0 or values.max() > 255:
         raise _BadMask("it has values outside 0 to 255")
     mask = Image.fromarray(np.ascontiguousarray(values, np.uint8))
     return mask.resize((row.width, row.height), Image.Resampling.NEAREST).tobytes()
+
+
+def mask_warnings(counts: NDArray[np.int64]) -> Iterator[DataWarning]:
+    """Yield a warning if masks have too many values for classes; `counts` [256] has the pixels."""
+    values = int(np.count_nonzero(counts))
+    if values > MASK_CLASSES_MAX:
+        yield DataWarning(
+            code="mask_values",
+            message=f"Masks have {values} different values, as smoothed or JPEG masks have.",
+            hint="Save them as PNG with the number of its class in each pixel. Segmentation takes "
+            f"values from {MASK_MIDDLE} as one class, and the others as background.",
+        )
+
+
+def _gray(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the channel that all are equal to, without alpha. Raises _BadMask for colors."""
+    first = values[:, :, 0]
+    colors = values[:, :, : 1 if values.shape[2] == 2 else 3]
+    if not (colors == first[:, :, None]).all():
+        raise _BadMask(
+            "it has colors; give each pixel the number of its class, in gray or by a palette"
+        )
+    return first
 
 
 def _check_size(image: Image.Image, row: Decoded) -> None:

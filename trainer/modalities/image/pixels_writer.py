@@ -10,12 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.pack.format import COUNTS, INDEX, MASK, SENT, SENT_SIZE, Columns, rows_file
+from trainer.data.pack.format import (
+    COUNTS,
+    INDEX,
+    MASK,
+    MASKED,
+    SENT,
+    SENT_SIZE,
+    Columns,
+    rows_file,
+)
 from trainer.data.pack.rows_writer import HashedFile, RowsWriter
 from trainer.data.rows import Layout
 from trainer.data.spec import IngestSpec
 from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.jpeg_rows import JPEG_CHANNELS
+from trainer.modalities.image.masks import mask_warnings
 from trainer.modalities.image.packed import counted
 from trainer.modalities.image.raster import SIGN, stored_filter
 from trainer.modalities.image.size_histogram import SideCounter
@@ -52,6 +62,9 @@ class ImageRowsWriter(RowsWriter[Decoded]):
         levels = 256 if layout.dtype == "uint8" else 65_536
         self.counts = np.zeros((layout.channels, levels), np.int64)
         self._sent, self._was_shrunk = bytearray(), False
+        self._masked = bytearray()
+        self.mask_counts = np.zeros(256, np.int64)
+        """Number of pixels of masks with each value."""
 
     def check(self) -> None:
         """Raise DataError if the rows cannot be kept as JPEG and should be."""
@@ -71,7 +84,7 @@ class ImageRowsWriter(RowsWriter[Decoded]):
             "channels": self.layout.channels,
         }
         columns = {"pixels": pixels, **super().columns()}
-        for name, file in (("sent", SENT), ("mask", MASK)):
+        for name, file in (("sent", SENT), ("mask", MASK), ("masked", MASKED)):
             if file in self._files:
                 columns[name] = {"file": file}
         return columns
@@ -125,13 +138,19 @@ class ImageRowsWriter(RowsWriter[Decoded]):
                 self._spec.shrink_filter, dtype=dtype, channels=channels
             ),
             "alpha": self._spec.alpha,
+            "masked_rows": sum(self._masked),
             "sides_sent": self.sides.histogram(),
             "truncated_kept": self.truncated_kept,
         }
 
     def warnings(self) -> list[DataWarning]:
         """Return warnings for parts of files that are left out, and for unusual values."""
-        return [*_left_out(self), *_suggested(self), *value_warnings(self.counts, self.values)]
+        return [
+            *_left_out(self),
+            *_suggested(self),
+            *value_warnings(self.counts, self.values),
+            *mask_warnings(self.mask_counts),
+        ]
 
     def _write(self, rows: Sequence[Decoded]) -> None:
         for row in rows:
@@ -168,6 +187,7 @@ class ImageRowsWriter(RowsWriter[Decoded]):
 
     def _write_masks(self, rows: Sequence[Decoded]) -> None:
         """Write masks of these rows, once any row has had one; zeros for those without."""
+        self._masked += bytes(row.mask is not None for row in rows)
         if MASK not in self._files and all(row.mask is None for row in rows):
             return
         if MASK not in self._files:
@@ -177,11 +197,16 @@ class ImageRowsWriter(RowsWriter[Decoded]):
                 self._files[MASK].write(bytes(int(entry["height"]) * int(entry["width"])))
         for row in rows:
             self._files[MASK].write(row.mask or bytes(row.height * row.width))
+            if row.mask:
+                values = np.frombuffer(row.mask, np.uint8)
+                self.mask_counts += np.bincount(values, minlength=256)
 
     def _columns(self) -> dict[str, bytes]:
         columns = super()._columns()
         if self._was_shrunk:
             columns[SENT] = bytes(self._sent)
+        if any(self._masked) and not all(self._masked):
+            columns[MASKED] = bytes(self._masked)
         columns[COUNTS] = self.counts.astype("<i8").tobytes()
         return columns
 

@@ -1,5 +1,6 @@
 """Views of images: random ones of each row, or one without randomness."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,14 +9,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.accel.ops import Accelerator
+from trainer.data.pack.format import Pack
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.normalization import Normalization
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.batch import Images
+from trainer.modalities.image.mask_views import plain_masks
 from trainer.nn.views import Pixels, View
 
 RAW_SIDE_PX = 32
 """Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
+CELL_SIDE_PX = 4
+"""Side of a cell of a feature map as raw input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,16 @@ class ImageViews:
         if pixels.shape[-1] > RAW_SIDE_PX:
             pixels = F.interpolate(pixels, size=RAW_SIDE_PX, mode="area")
         return pixels.flatten(1)
+
+    def raw_map(self, view: View, *, grid: tuple[int, int]) -> Tensor:
+        """Return the pixels of each cell, shrunk by the mean to 4 x 4 of each channel."""
+        size = [CELL_SIDE_PX * side for side in grid]
+        pixels = F.interpolate(view.pixels.float(), size=size, mode="area")
+        return F.pixel_unshuffle(pixels, CELL_SIDE_PX)
+
+    def masks(self, pack: Pack, rows: Tensor, *, lows: Sequence[int]) -> Tensor:
+        """Return the class of each pixel, from masks that are resized like their rows."""
+        return plain_masks(self.augmenter.spec, pack, rows, lows=lows)
 
 
 def views_of(

@@ -185,9 +185,31 @@ def test_a_folder_of_masks_beside_the_images(
 
 def test_a_row_whose_mask_cannot_be_used_has_none(tmp_path: Path) -> None:
     files = images("images/{n}.png") | {"masks/0.png": png(50, height=9), "masks/1.png": b"text"}
+    colored = np.zeros((12, 12, 3), np.uint8)
+    colored[:6, :, 1] = 255
+    files["masks/2.png"] = encoded(Image.fromarray(colored))
+    files["masks/3.png"] = encoded(Image.fromarray(np.full((12, 12), 300, np.uint16)))
+    files["masks/4.png"] = encoded(Image.fromarray(np.full((12, 12, 4), 9, np.uint8)))
     made = ingested(as_zip(tmp_path, files), tmp_path / "out", masks="masks")
-    assert made.report() == {"images/0.png": "bad_mask", "images/1.png": "bad_mask"}
-    assert (made.facts.rows, made.facts.bad_files) == (12, 0)
+    assert made.report() == {f"images/{n}.png": "bad_mask" for n in range(4)}
+    details = {line["name"]: line["detail"] for line in made.report_lines()}
+    for n, words in enumerate(["another size", "no picture", "it has colors", "outside 0 to 255"]):
+        assert words in details[f"images/{n}.png"]
+        assert details[f"images/{n}.png"].endswith("the row has none")
+    assert (made.facts.rows, made.facts.bad_files, made.facts.masked_rows) == (12, 0, 1)
+    (row,) = made.pack.masked_rows()
+    assert np.array_equal(made.pack.mask(row), np.full((12, 12), 9))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("values", "warned"), [(16, False), (17, True)])
+def test_masks_with_the_values_of_a_photo_are_warned_of(
+    values: int, warned: bool, tmp_path: Path
+) -> None:
+    mask = (np.arange(144) % values).astype(np.uint8).reshape(12, 12)
+    files = images("images/{n}.png") | {"masks/0.png": encoded(Image.fromarray(mask))}
+    made = ingested(as_zip(tmp_path, files), tmp_path / "out", masks="masks")
+    found = [one.message for one in made.facts.warnings if one.code == "mask_values"]
+    assert [text.startswith("Masks have 17 different values") for text in found] == [True] * warned
 
 
 def test_masks_are_shrunk_with_their_rows(tmp_path: Path) -> None:

@@ -121,12 +121,16 @@ def test_columns_come_back(tmp_path: Path) -> None:
         assert mask is not None
         assert mask.shape == (8, 8)
         assert set(mask.ravel().tolist()) == {row if row >= 2 else 0}
+    assert pack.masked_rows().tolist() == [2, 3, 4, 5, 6, 7]
+    assert pack.facts.masked_rows == 6
 
 
 def test_pack_json_names_the_columns(tmp_path: Path) -> None:
     meta = json.loads((written(tmp_path).folder / "pack.json").read_text())
     assert (meta["version"], meta["modality"]) == (2, "image")
-    assert set(meta["columns"]) == {"pixels", "label", "split", "sequence", "time", "mask"}
+    assert set(meta["columns"]) == {
+        *("pixels", "label", "split", "sequence", "time", "mask", "masked")
+    }
     assert meta["columns"]["pixels"]["dtype"] == "uint8"
     assert meta["columns"]["pixels"]["channels"] == 3
 
@@ -158,7 +162,7 @@ def test_rows_without_columns_write_none(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", blobs(4, side_px=8, classes=2)[0])
     made = ingested(tmp_path / "x.npy", tmp_path / "out")
     names = {path.name for path in made.pack.folder.iterdir()}
-    assert not names & {"split.u8", "time.f64", "sequence.i4", "mask.u8"}
+    assert not names & {"split.u8", "time.f64", "sequence.i4", "mask.u8", "masked.u8"}
     assert made.facts.splits == {}
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import convnext
 
 from trainer.modalities.image.encoders.parameter_shapes import (
@@ -11,6 +11,15 @@ from trainer.modalities.image.encoders.parameter_shapes import (
     STEM_PX,
 )
 from trainer.modalities.image.encoders.small_convnet import MeanPool
+
+
+class _ConvNeXt(convnext.ConvNeXt):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's network, which also gives its last feature map."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """[N, C, S, S] to the feature map [N, D, h, w] that is pooled, before the last norm."""
+        features: Tensor = self.features(x)
+        return features
 
 
 def build_convnext(name: str, *, is_small: bool, channels: int = 3) -> nn.Module:
@@ -24,7 +33,7 @@ def build_convnext(name: str, *, is_small: bool, channels: int = 3) -> nn.Module
         convnext.CNBlockConfig(width, following, depth)
         for width, following, depth in zip(widths, (*widths[1:], None), depths, strict=True)
     ]
-    network: Any = convnext.ConvNeXt(settings, stochastic_depth_prob=0.0)
+    network: Any = _ConvNeXt(settings, stochastic_depth_prob=0.0)
     if is_small or channels != 3:
         network.features[0][0] = _stem(channels, widths[0], SMALL_STEM_PX if is_small else STEM_PX)
     network.avgpool = MeanPool()

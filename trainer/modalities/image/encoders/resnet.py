@@ -33,6 +33,17 @@ class _Bottleneck(resnet.Bottleneck):  # type: ignore[misc]  # the same
         return out  # noqa: RET504  # typed, as torchvision's parts are not
 
 
+class _ResNet(resnet.ResNet):  # type: ignore[misc]  # the same
+    """torchvision's network, which also gives its last feature map."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """[N, C, S, S] to the feature map [N, D, h, w] that is pooled."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = stage(x)
+        return x
+
+
 Stem = Literal["imagenet", "cifar", "cifar-torch"]
 """The first layer; `cifar-torch` keeps the initial weights that torch gives a convolution."""
 
@@ -44,7 +55,7 @@ def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.
     32 px; `conv1.weight` is then [64, C, 3, 3]. torchvision's own code does the rest.
     """
     shape = RESNETS[name]
-    network: nn.Module = resnet.ResNet(
+    network: nn.Module = _ResNet(
         _Bottleneck if shape.is_bottleneck else _Basic,
         [*shape.depths],
         width_per_group=shape.width,

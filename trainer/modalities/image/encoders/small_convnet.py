@@ -33,6 +33,13 @@ class SmallEncoder(nn.Sequential):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def dense(self, x: Tensor) -> Tensor:
+        """[N, C, S, S] to the feature map [N, 256, S / 8, S / 8] that is pooled."""
+        for name, layer in self.named_children():
+            if name not in {"pool", "flatten"}:
+                x = layer(x)
+        return x
+
 
 class MeanPool(nn.AdaptiveAvgPool2d):
     """AdaptiveAvgPool2d(1) as a plain mean: [N, C, H, W] to [N, C, 1, 1].

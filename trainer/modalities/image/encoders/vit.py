@@ -36,10 +36,19 @@ class ViT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the class token of each image after the last norm."""
+        return self._tokens(x)[:, 0]
+
+    def dense(self, x: Tensor) -> Tensor:
+        """[N, C, S, S] to the tokens of patches after the last norm, [N, width, h, w]."""
+        patches = self._tokens(x)[:, 1:].transpose(1, 2)
+        return patches.reshape(x.shape[0], self.feature_dim, self.across, self.across)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Return the class token and those of patches after the last norm, [N, 1 + h w, width]."""
         patches = self.patch_embed(x)
         tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), patches], dim=1)
-        tokens = self.blocks(tokens + self.pos_embed)
-        return self.norm(tokens)[:, 0]  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+        normed: Tensor = self.norm(self.blocks(tokens + self.pos_embed))
+        return normed
 
     def fix_positions(self) -> None:
         """Make the positions sines and cosines, which are not trained (arXiv:2104.02057)."""
