@@ -109,6 +109,7 @@ class WeightsFile(Answer):
     id: str
     name: str
     status: str
+    status_reason: Reason | None = None
     created_at: float | None = None
     size_bytes: int | None = None
     received_bytes: int = 0

@@ -35,7 +35,7 @@ class Weights:
         source = FileSource(path)
         sha256 = sha256_of(source)
         weights = self.find(name)
-        if weights is None:
+        if weights is None or weights.status == "failed":
             body = {"name": name, "size_bytes": source.size_bytes, "sha256": sha256}
             answer = self._http.send("POST", "/v1/weights", body=body)
             weights = WeightsFile.model_validate(answer.json())

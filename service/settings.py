@@ -78,7 +78,7 @@ class ApiSettings(KeySettings):
     upload_kept_s: Annotated[float, Field(gt=0.0)] = 24 * 3600.0
     """Retention of the bytes of unfinished uploads, and of uploads that have been ingested."""
     dataset_unusable_kept_s: Annotated[float, Field(gt=0.0)] = 7 * 24 * 3600.0
-    """Retention of datasets that failed or never received content."""
+    """Retention of datasets that failed or never received content, and of weights that failed."""
     checkpoint_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
     """Retention of checkpoints after a job ends."""
     event_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0

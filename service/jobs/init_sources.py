@@ -58,6 +58,8 @@ def _of_weights(wanted: InitFromSpec, journal: JournaledStore) -> InitSource:
         record = WeightsStore(journal.data_dir).get(wanted.weights or "")
     except NotFound as error:
         raise invalid("#/init_from/weights", str(error)) from None
+    if record.status == "failed":
+        raise invalid("#/init_from/weights", f"{record.name} has no weights: {record.reason}")
     if record.status != "ready":
         raise invalid("#/init_from/weights", f"The upload of {record.name} is not complete.")
     pinned = wanted.model_copy(update={"sha256": record.sha256})

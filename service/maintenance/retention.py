@@ -149,8 +149,8 @@ def _of_dataset(context: RetentionContext, record: DatasetRecord) -> Iterator[Re
 
 
 def _of_weights(context: RetentionContext) -> Iterator[Removable]:
-    """Yield the weights whose upload was never completed; for its age only, as of datasets."""
-    weights_store = WeightsStore(context.data_dir)
+    """Yield the weights whose upload failed or was never completed; for its age only."""
+    weights_store, settings = WeightsStore(context.data_dir), context.settings
     for record in weights_store.list():
         staged = weights_store.staged(record)
         if record.status == "ready" or is_locked(staged):
@@ -161,7 +161,11 @@ def _of_weights(context: RetentionContext) -> Iterator[Removable]:
             id=record.id,
             age_s=_age_s(context, newest),
             size_bytes=0,
-            kept_s=context.settings.upload_kept_s,
+            kept_s=(
+                settings.dataset_unusable_kept_s
+                if record.status == "failed"
+                else settings.upload_kept_s
+            ),
             remove=partial(_delete_weights, weights_store, record),
         )
 

@@ -19,6 +19,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from service import ids
+from service.datasets.uploads import is_locked
 from service.errors import ServiceError, invalid
 from service.files.disk_errors import translate_disk_errors
 from service.files.safe_open import open_inside
@@ -40,8 +41,10 @@ class WeightsRecord(Kept):
 
     id: str
     name: str
-    status: Literal["received", "ready"] = "received"
-    """`received`: waiting for its bytes."""
+    status: Literal["received", "failed", "ready"] = "received"
+    """`received`: waiting for its bytes; `failed`: they were no weights."""
+    reason: str = ""
+    """Reason why they failed."""
     created_at_s: float
     size_bytes: int | None = None
     """Size of the file, as announced or received."""
@@ -76,8 +79,8 @@ class WeightsStore:
     def create(self, new: WeightsRecord) -> tuple[WeightsRecord, bool]:
         """Make weights that wait for their bytes. Return them, and whether they were there.
 
-        The same Idempotency-Key and body answer the first ones for a day. Raises ServiceError
-        `name_taken`, IdempotencyConflict.
+        Failed weights lose their name to them and are removed. The same Idempotency-Key and body
+        answer the first ones for a day. Raises ServiceError `name_taken`, IdempotencyConflict.
         """
         with self._locked():
             for record in self.list():
@@ -86,7 +89,11 @@ class WeightsStore:
                     if record.fingerprint != new.fingerprint:
                         raise IdempotencyConflict(new.idem_key)
                     return record, True
-            if other := next((it for it in self.list() if it.name == new.name), None):
+            other = next((it for it in self.list() if it.name == new.name), None)
+            is_failed = other is not None and other.status == "failed"
+            if other is not None and is_failed and not is_locked(self.staged(other)):
+                drop(self._folder / other.id)
+            elif other is not None:
                 detail = f"The name {new.name!r} belongs to the weights {other.id}."
                 raise ServiceError("name_taken", detail)
             make_folder(self._folder / new.id)
@@ -109,7 +116,8 @@ class WeightsStore:
     def complete(self, record: WeightsRecord, size_bytes: int, sha256: str) -> WeightsRecord:
         """Take the bytes that have arrived as the weights.
 
-        Raises ServiceError `invalid` if they are no safetensors file of weights, and drops them.
+        Raises ServiceError `invalid` if they are no safetensors file of weights; they are dropped,
+        and the weights have failed.
         """
         staged = self.staged(record)
         try:
@@ -120,9 +128,11 @@ class WeightsStore:
         except BadHeader as error:
             os.truncate(staged, 0)
             detail = f"The file is no safetensors file of weights: {error}."
+            with self._locked():
+                self._write(record.model_copy(update={"status": "failed", "reason": detail}))
             raise invalid("body", detail) from None
         parameters = sum(math.prod(it.shape) for it in header.tensors.values())
-        update = {"status": "ready", "size_bytes": size_bytes, "sha256": sha256}
+        update = {"status": "ready", "reason": "", "size_bytes": size_bytes, "sha256": sha256}
         update |= {"tensors": len(header.tensors), "parameters": parameters}
         with self._locked():
             staged.rename(staged.with_name(CONTENT))

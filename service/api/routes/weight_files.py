@@ -166,9 +166,9 @@ def delete(record: WeightsDep, services: ServicesDep) -> Response:
 
 
 def _uploadable(weights_store: WeightsStore, name: str) -> WeightsRecord:
-    """Return the weights if they wait for their bytes. Raises NotFound, WrongState."""
+    """Return the weights if they wait for their bytes, or failed. Raises NotFound, WrongState."""
     record = weights_store.get(name)
-    if record.status != "received":
+    if record.status == "ready":
         reason = "The weights are ready; their content cannot be replaced."
         raise WrongState(record.status, "upload", reason)
     return record

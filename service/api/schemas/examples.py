@@ -268,6 +268,7 @@ WEIGHTS: Example = {
     "object": "weights",
     "name": "resnet18-photos",
     "status": "ready",
+    "status_reason": None,
     "created_at": CREATED_S,
     "size_bytes": 44_700_000,
     "received_bytes": 44_700_000,

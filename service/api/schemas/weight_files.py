@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service import ids
 from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
-from service.api.schemas.jobs_and_datasets import Sha256, response_config
+from service.api.schemas.jobs_and_datasets import Sha256, StatusReason, response_config
 from service.weights.weights_store import WeightsRecord
 from trainer.schema.base import Record
 
@@ -43,8 +43,12 @@ class Weights(BaseModel):
     """Object type."""
     name: str
     """Name for `init_from`."""
-    status: Literal["received", "ready"]
-    """`received`: waiting for its upload; `ready`: can be used."""
+    status: Literal["received", "failed", "ready"]
+    """`received`: waiting for its upload; `failed`: the upload was no file of weights; `ready`: can
+    be used.
+    """
+    status_reason: StatusReason | None
+    """Reason why it failed."""
     created_at: float
     """Seconds since 1970."""
     size_bytes: int | None
@@ -65,6 +69,7 @@ class Weights(BaseModel):
             id=record.id,
             name=record.name,
             status=record.status,
+            status_reason=_status_reason(record),
             created_at=record.created_at_s,
             size_bytes=record.size_bytes,
             received_bytes=received_bytes,
@@ -72,6 +77,13 @@ class Weights(BaseModel):
             tensors=record.tensors,
             parameters=record.parameters,
         )
+
+
+def _status_reason(record: WeightsRecord) -> StatusReason | None:
+    if record.status != "failed":
+        return None
+    hint = "Upload another file to them, or delete them."
+    return StatusReason(code="invalid", message=record.reason, hint=hint)
 
 
 class WeightsList(Listing):

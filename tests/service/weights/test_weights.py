@@ -92,8 +92,29 @@ def test_what_holds_no_weights_is_refused_and_dropped(api: RunningApi, content: 
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
     assert "no safetensors file of weights" in answer.json()["detail"]
     now = api.client.get(path_of(weights)).json()
-    assert (now["status"], now["received_bytes"]) == ("received", 0)
+    assert (now["status"], now["received_bytes"]) == ("failed", 0)
+    assert now["status_reason"]["message"] == answer.json()["detail"].removeprefix("body: ")
+    job = {"dataset": "x", "init_from": {"weights": weights["id"]}}
+    refused = api.client.post("/v1/jobs", json=job).json()["errors"][0]
+    assert refused["pointer"] == "#/init_from/weights"
+    assert "no safetensors file of weights" in refused["detail"]
     assert api.client.put(f"{path_of(weights)}/content", content=CONTENT).status_code == 200
+
+
+def test_failed_weights_lose_their_name_and_are_swept(api: RunningApi) -> None:
+    """After a week, as failed datasets are."""
+    weights = [made(api, name) for name in ("fails", "fails-too")]
+    for each in weights:
+        answer = api.client.put(f"{path_of(each)}/content", content=CONTENT[:-1])
+        assert answer.status_code == 422
+    assert ready(api, "fails")["id"] != weights[0]["id"]
+    assert api.client.get(path_of(weights[0])).status_code == 404
+    journal = JournaledStore(api.store, api.data_dir)
+    items = removable(RetentionContext(journal, api.settings, time.time()))
+    (item,) = (it for it in items if it.id == weights[1]["id"])
+    assert item.kept_s == api.settings.dataset_unusable_kept_s
+    item.remove()
+    assert api.client.get(path_of(weights[1])).status_code == 404
 
 
 def test_a_job_begins_with_them_and_keeps_them(api: RunningApi) -> None:
