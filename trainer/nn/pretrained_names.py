@@ -1,4 +1,4 @@
-"""Which weights of a file belong to which of an encoder, by names and shapes. Loads no tensors."""
+"""Match of the weights of a file to an encoder, by names and shapes. Loads no tensors."""
 
 from collections.abc import Mapping
 from math import prod

@@ -19,7 +19,7 @@ class ResNetShape(NamedTuple):
     width: int = 64
     """Channels of a block's 3x3 convolution in the first stage."""
     is_bottleneck: bool = True
-    """Whether a block has three convolutions and four times as many channels behind it."""
+    """True if a block has three convolutions and four times as many channels behind it."""
 
 
 RESNETS = {
