@@ -138,6 +138,18 @@ def test_unlike_views_of_a_method_are_said_and_shown(visitor: Visitor) -> None:
     expect(words).to_contain_text("solarize, chance 0.5")
 
 
+def test_augmentations_that_the_picture_does_not_show_are_said(visitor: Visitor) -> None:
+    page = visitor.go("/ui/submit?dataset=digits")
+    page.locator("aside img").wait_for()
+    words = page.locator("[data-changed]")
+    expect(words).to_have_count(0)
+    page.locator("summary", has_text="Augmentations").click()
+    page.locator("[data-field='views.vertical_flip_p'] input").fill("0.5")
+    expect(words).to_have_text(
+        "The picture does not show your settings: vertical flip, chance 0.5."
+    )
+
+
 def test_rows_with_and_without_buttons_have_the_same_columns(
     visitor: Visitor, world: World
 ) -> None:

@@ -153,11 +153,12 @@ function scaling(found) {
 /** The picture of the dataset, with second views of their own where the job has such. */
 function views({ dataset, method, views: { second } }) {
   const own = second && second !== "same" ? Object.entries(second) : [];
-  const key = JSON.stringify([dataset, method.name, own]);
+  const changed = [...form.values].filter(([path]) => /^views\.(?!second\b)/.test(path));
+  const key = JSON.stringify([dataset, method.name, own, changed]);
   if (image.dataset.of === key) return;
   image.dataset.of = key;
   const plain = `/v1/datasets/${encodeURIComponent(dataset)}/preview.png`;
-  const words = own.map(([name, value]) => `${title(name).toLowerCase()} ${said(value)}`).join("; ");
+  const words = (settings) => settings.map(([path, value]) => `${title(path.replace("views.", "")).toLowerCase()} ${said(value)}`).join("; ");
   put(image, h("section", { class: "card stack" }, h("h2", {}, "Augmentation preview"),
     h("img", {
       class: "picture", src: own.length ? `${plain}?unlike=true` : plain, alt: `Images of ${dataset}, each with two random views`,
@@ -165,7 +166,8 @@ function views({ dataset, method, views: { second } }) {
       onerror: ({ target }) => { if (own.length && !target.src.endsWith(plain)) target.src = plain; },
     }),
     h("p", { class: "small muted" }, "Sample images, each with two random views, with recommended settings."),
-    own.length ? h("p", { class: "small", "data-second": own.length }, `The second view has settings of its own: ${words}.`) : null));
+    own.length ? h("p", { class: "small", "data-second": own.length }, `The second view has settings of its own: ${words(own)}.`) : null,
+    changed.length ? h("p", { class: "small", "data-changed": changed.length }, `The picture does not show your settings: ${words(changed)}.`) : null));
 }
 
 async function submit() {
