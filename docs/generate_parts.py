@@ -92,6 +92,8 @@ def pretexts_page() -> str:
 def _views_of(spec: ModuleType) -> str:
     """Return how many views a method takes, and if they are unlike by default."""
     settings = _class_of(spec, "Spec")
+    if getattr(settings, "views_per_row", 2) == 1:
+        return "The method takes one view of each image."
     several = "two views or more" if getattr(settings, "takes_more_views", False) else "two views"
     unlike = getattr(settings, "has_unlike_views", False)
     end = ", by default with unlike settings (`views.second`)" if unlike else ""

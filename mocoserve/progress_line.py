@@ -6,7 +6,12 @@ from typing import TextIO
 from mocoserve.models import Job
 
 _LINE_EVERY_S = 10.0
-_SHOWN = (("loss", "loss {:.3f}"), ("top1", "top-1 {:.0%}"), ("knn_top1", "kNN {:.1%}"))
+_SHOWN = (
+    ("loss", "loss {:.3f}"),
+    ("top1", "top-1 {:.0%}"),
+    ("knn_top1", "kNN {:.1%}"),
+    ("classifier_top1", "accuracy {:.1%}"),
+)
 
 
 class ProgressLine:

@@ -14,6 +14,7 @@ from service.cli.commands import (
     download,
     embed,
     export,
+    finetune,
     jobs,
     neighbours,
     submit,
@@ -59,6 +60,7 @@ doctor.register(app)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(weight_files.app, name="weights")
 submit.register(app)
+finetune.register(app)
 jobs.register(app)
 watch.register(app)
 control.register(app)

@@ -79,6 +79,20 @@ FURTHER: dict[str, dict[str, Any]] = {
         "partial_batch": "drop",
         "epochs": EPOCHS + 2,
     },
+    "finetune": {
+        "kind": "finetune",
+        "method": {
+            "head": "mlp",
+            "freeze": 2,
+            "class_weights": "balanced",
+            "label_smoothing": 0.1,
+            "labels_per_class": 4,
+        },
+        "optim": {"name": "adamw"},
+        "partial_batch": "drop",
+        "batch_rows": 4,
+        "epochs": EPOCHS + 2,
+    },
     "early_stop": {
         "epochs": EPOCHS + 2,
         "evaluation": {"every_epochs": 1},

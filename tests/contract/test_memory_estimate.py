@@ -44,6 +44,12 @@ JOBS = {
         | {"views": {"side_px": 32, "count": 4}}
         for name in methods_of_more_views()
     },
+    **{
+        f"{encoder['name']}, classification": job(
+            256, 64, encoder=encoder, method={"name": "classification"}, evaluation=None
+        )
+        for encoder in (SMALL, RESNET18)
+    },
     "resnet18": job(128, 96, encoder=RESNET18, method=MOCO),
     "resnet18, symmetric": job(128, 32, encoder=RESNET18, method=SYMMETRIC),
     "resnet18, simclr": job(64, 96, encoder=RESNET18, method=SIMCLR),
@@ -82,10 +88,13 @@ CELL = "small"
 )
 def test_the_estimate_is_the_peak_of_a_captured_job(name: str, tmp_path: Path) -> None:
     settings = JOBS[name]
-    side_px = settings["views"]["side_px"]
-    write_pack(
-        tmp_path / "pack", np.zeros((2 * settings["batch_rows"], side_px, side_px, 3), np.uint8)
-    )
+    rows, side_px = 2 * settings["batch_rows"], settings["views"]["side_px"]
+    images = np.zeros((rows, side_px, side_px, 3), np.uint8)
+    if settings["method"]["name"] == "classification":
+        labels = (np.arange(rows) % 2).astype(np.int32)
+        write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
+    else:
+        write_pack(tmp_path / "pack", images)
     check(Case(name=name, settings=settings), tmp_path)
 
 

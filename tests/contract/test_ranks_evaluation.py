@@ -32,7 +32,8 @@ def baselines(folder: Path, *, ranks: int) -> dict[str, tuple[Figure, ...]]:
         "resources": {"gpus": ranks},
         "encoder": {"name": "small"},
         "views": {"side_px": 8},
-        "method": {"queue_rows": 25, "dim": 8, "bn_splits": 4},
+        "kind": "finetune",
+        "method": {"bn": "split", "bn_splits": 4},
         "evaluation": [{"name": name} | SETTINGS.get(name, {}) for name in evaluator_names()],
     }
     path, out = folder / f"spec{ranks}.json", folder / f"out{ranks}"

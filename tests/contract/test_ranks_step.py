@@ -48,13 +48,27 @@ METHODS: dict[str, dict[str, Any]] = {
     "byol_three_sync": {"name": "byol", "bn": "sync", "head_hidden": 16},
     "moco_rotation": {"name": "moco", "head": "mlp"},
     "none_sync": {"name": "none", "bn": "sync"},
+    "classification": {
+        "name": "classification",
+        "class_weights": "balanced",
+        "bn": "split",
+        "bn_splits": SPLITS // 2,
+    },
+    "classification_frozen": {
+        "name": "classification",
+        "freeze": True,
+        "bn": "split",
+        "bn_splits": SPLITS // 2,
+    },
 }
+CLASSES = 2
 VIEWS = {"supcon_three": 3, "byol_three_sync": 3}
 """Views of a row, where they are not two."""
 LABELED = {"supcon", "triplet", "triplet_all", "siamese", "supcon_three"}
 """Methods whose second views are of partners; others have two views of each row."""
 PRETEXTS = {"moco_rotation": ("rotation",), "none_sync": ("rotation",)}
 EMBEDDINGS = {"moco": 1, "simclr": 2, "byol": 1, "moco_v3": 4, "nnclr": 4, "vicreg": 2, "none": 1}
+EMBEDDINGS |= {"classification": 1}
 """Vectors of a row that every rank gets; of other methods one of each view."""
 QUICK = {("moco_v2", 2), ("simclr_sync", 2)}
 MOCO = {"queue_rows": 80, "bn": "split", "bn_splits": SPLITS, "shuffle_parts": PARTS, "dim": 16}
@@ -70,7 +84,8 @@ def batch_rows(name: str) -> int:
 
 def spec_of(name: str) -> dict[str, Any]:
     method = METHODS[name]
-    settings = {"moco": MOCO, "none": {}}.get(method["name"], {"dim": 16})
+    without = {"moco": MOCO, "none": {}, "classification": {}}
+    settings = without.get(method["name"], {"dim": 16})
     return {
         "dataset": "made-up",
         "epochs": 200,
@@ -120,7 +135,7 @@ class Compared:
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     folder = tmp_path_factory.mktemp("steps")
-    images, labels = blobs(ROWS, side_px=10, classes=2)
+    images, labels = blobs(ROWS, side_px=10, classes=CLASSES)
     write_pack(folder / "pack", images, labels, classes=("a", "b"))
     return Compared(folder)
 
@@ -222,7 +237,10 @@ def test_bytes_of_a_step(name: str, size: int, compared: Compared) -> None:
     """At most 1.01 x (gradients + running statistics + keys + rows), whatever sync adds apart."""
     results = compared.on_ranks(name, "single", size=size)
     state = load_file(compared.states(name, "single") / "1.safetensors")
-    exchanged_bytes = sum(state[key].nbytes for key in state if is_exchanged(key))
+    is_frozen = METHODS[name].get("freeze", False)
+    exchanged_bytes = sum(
+        state[key].nbytes for key in state if is_exchanged(key, is_frozen=is_frozen)
+    )
     needed = exchanged_bytes + gathered_bytes(name, size)
     for step in json.loads((results / "traffic.json").read_text()):
         assert needed <= step["reduced"] + step["gathered"] <= 1.01 * needed
@@ -238,9 +256,13 @@ def is_noise(key: str) -> bool:
     return key.endswith(("predictor.1.running_mean", "momentum_buffer.tower.head.6.bias"))
 
 
-def is_exchanged(key: str) -> bool:
-    """Return whether a tensor's size is that of what all ranks sum: a gradient, or a statistic."""
-    return key.startswith("optimizer.momentum_buffer") or "running_" in key
+def is_exchanged(key: str, *, is_frozen: bool) -> bool:
+    """Return whether a tensor's size is that of what all ranks sum: a gradient, or a statistic.
+
+    Statistics of a frozen encoder stay as they are.
+    """
+    is_statistic = "running_" in key and not is_frozen
+    return key.startswith("optimizer.momentum_buffer") or is_statistic
 
 
 def gathered_bytes(name: str, size: int) -> int:
@@ -248,10 +270,12 @@ def gathered_bytes(name: str, size: int) -> int:
 
     The symmetric loss of MoCo has the keys of both views, each with its row.
     """
-    # Without a head, the vector of a row is the feature.
-    dim_bytes, row_bytes = 4 * (256 if name == "none_sync" else 16), 8
+    method = METHODS[name]["name"]
+    # Without a head, the vector of a row is the feature; a classifier has one number a class.
+    dims = {"none": 256, "classification": CLASSES}
+    dim_bytes, row_bytes = 4 * dims.get(method, 16), 8
     times = 2 if name == "moco_symmetric" else 1
-    vectors = times * EMBEDDINGS.get(METHODS[name]["name"], VIEWS.get(name, 2))
+    vectors = times * EMBEDDINGS.get(method, VIEWS.get(name, 2))
     return batch_rows(name) // size * (vectors * dim_bytes + times * row_bytes)
 
 

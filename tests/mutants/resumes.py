@@ -119,8 +119,8 @@ RESUMES: Final = (
     Mutant(
         "chance depends on the process",
         "trainer/engine/view_maker.py",
-        "seed=self.seed, epoch=epoch)",
-        "seed=self.seed + torch.initial_seed() % 97, epoch=epoch)",
+        "random(raw, rows, seed=self.seed, epoch=epoch)",
+        "random(raw, rows, seed=self.seed + torch.initial_seed() % 97, epoch=epoch)",
         (CUTS,),
     ),
 )

@@ -21,8 +21,9 @@ from tests.support.observability.promql import (
 )
 from tests.support.system.processes import wait_until
 from tests.support.system.required_tools import needs
-from trainer.evaluators.registry import SIGNALS as EVALUATOR_SIGNALS
-from trainer.evaluators.registry import evaluator_names
+from trainer.evaluators.registry import DEFAULTS as EVALUATORS
+from trainer.evaluators.registry import evaluator_names, part_of
+from trainer.methods.registry import DEFAULTS as METHODS
 from trainer.methods.registry import method_names
 
 pytestmark = [
@@ -39,6 +40,7 @@ NEEDS: dict[str, dict[str, object]] = {
     "moco": {"learned_temperature": True},
     "anomaly": {"normal": ["0"]},
     "linear": {"positive_label": "1"},
+    "classifier": {"positive_label": "1"},
 }
 """Settings that a method or an evaluator needs to have all its signals."""
 
@@ -75,17 +77,19 @@ def _named(name: str) -> dict[str, object]:
 
 @pytest.fixture(scope="class")
 def toured(live: Live, prometheus: Prometheus) -> set[Query]:
-    """The queries with finite data while a job of each method trained, the first with all
-    evaluators.
+    """The queries with finite data while a job of each method trained, with all evaluators of its
+    kind where the method is the default one.
     """
     seen: set[Query] = set()
-    evaluation = [{**_named(name), "every_epochs": 5} for name in evaluator_names()]
     for method in method_names():
+        evaluators = _evaluators_of(method)
+        evaluation = [{**_named(name), "every_epochs": 5} for name in evaluators]
         spec = {"dataset": "digits", "epochs": 20_000, "signals_every_steps": 5, **QUICK}
         spec |= {"method": _named(method), "evaluation": evaluation or None}
         spec |= BESIDE.get(method, {})
         job = live.client.jobs.create(spec)
-        signals = EVALUATOR_SIGNALS if evaluation else ["loss"]
+        signals = [signal for name in evaluators for signal in part_of(name, "spec").SIGNALS]
+        signals = signals or ["loss"]
         series = [SIGNAL_METRICS[name] for name in signals if name in SIGNAL_METRICS]
         for name in series:
             _wait_for(prometheus, f'{name}{{job_id="{job.id}"}}')
@@ -93,8 +97,16 @@ def toured(live: Live, prometheus: Prometheus) -> set[Query]:
         seen |= {query for query in queries() if _is_finite(prometheus, query)}
         live.client.jobs.cancel(job.id)
         live.client.jobs.wait(job.id)
-        evaluation = []
     return seen
+
+
+def _evaluators_of(method: str) -> list[str]:
+    """Return all evaluators of a kind of job for its default method, none for other methods."""
+    of_finetune = EVALUATORS["finetune"]
+    if method == METHODS["finetune"]:
+        return [of_finetune]
+    is_default = method == METHODS["pretrain"]
+    return [name for name in evaluator_names() if is_default and name != of_finetune]
 
 
 def _wait_for(prometheus: Prometheus, series: str) -> None:

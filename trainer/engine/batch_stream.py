@@ -1,4 +1,4 @@
-"""Inputs of a step on one rank: its rows, the views of each or of its partner, random numbers."""
+"""Inputs of a step on one rank: its rows, views of each or its partner, random numbers."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -54,6 +54,8 @@ class BatchStream:
     """Order of rows in which batches hold several of each label; None: any."""
     partners: Partners | None = None
     """Rows that all views but the first come from; None: each row has all of its views."""
+    labels: Tensor | None = None
+    """Number of each row's label, int64 [rows of the dataset], where labels are learned."""
 
     def inputs_at(self, step: int) -> StepInputs:
         """Return this rank's inputs of `step`. Valid until the next call."""
@@ -106,6 +108,8 @@ class BatchStream:
 
     def _identities(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Return the identities of rows, unless they are the rows themselves."""
+        if self.labels is not None:
+            return (self.labels[rows],)
         if self.partners is None:
             return ()
         return (torch.from_numpy(self.partners.identities(rows.numpy())),)

@@ -33,9 +33,9 @@ from trainer.engine.profiler import Profiler
 from trainer.engine.run import Progress, Run
 from trainer.engine.signal_log import Line, MemoryLog, SignalLog, read_history
 from trainer.engine.step import EagerStep, StepExecutor
+from trainer.engine.trained_rows import check_length, trained_rows, usable_rows
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.base import EvaluationData
-from trainer.evaluators.labelled_rows import held_out_label_rows
 from trainer.evaluators.runner import Evaluation, plan_evaluation
 from trainer.exports.spec import check_installed
 from trainer.methods.base import Method, load_method
@@ -43,12 +43,12 @@ from trainer.modalities.base import Loader, Modality, Views, load_modality
 from trainer.nn.pretrained import load_encoder
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
-from trainer.positives.base import load_partners, partner_data
+from trainer.positives.base import load_partners
 from trainer.schema.artifact_names import EVALUATION
 from trainer.schema.errors import SpecError
 from trainer.schema.evaluation import EvaluationReport
 from trainer.schema.events import DatasetFacts
-from trainer.spec.defaults import resolve, too_few_for_batches, trained_on
+from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import steps_per_epoch
@@ -295,7 +295,7 @@ def _step_executor(
 def _view_maker(
     spec: ResolvedSpec, views: Views[Any], context: DeviceContext, device_config: DeviceConfig
 ) -> ViewMaker:
-    eager = EagerViews(views, spec.seed)
+    eager = EagerViews(views, spec.seed, is_single=spec.views_per_row == 1)
     if not _is_captured(spec, context, device_config):
         return eager
     batch_rows = spec.batch_rows // spec.resources.gpus
@@ -306,15 +306,14 @@ def _batches(
     spec: ResolvedSpec, method: Method, data: EvaluationData, make_views: ViewMaker
 ) -> BatchStream:
     source = data.source
-    facts = source.pack.facts
-    trained = trained_on(spec, facts)
-    rows = None if trained is facts else source.pack.rows_of("train")
-    usable = partner_data(source.pack, train_rows=rows, held_out=held_out_label_rows(spec, data))
-    balanced = _balanced(spec, usable.labels)
-    epoch_rows = trained.rows if balanced is None else balanced.total
+    usable = usable_rows(spec, data)
+    trained = trained_rows(spec, usable)
+    if spec.learns_labels:
+        method.set_label_rows(trained.label_counts(len(source.pack.facts.labels)))
+    balanced = _balanced(spec, trained.labels)
+    epoch_rows = trained.count if balanced is None else balanced.total
     length = TrainingLength(spec.epochs, steps_per_epoch(spec, epoch_rows))
-    if not length.steps_per_epoch and spec.batching is not None:
-        raise too_few_for_batches(spec.batching.rows_per_label, spec.batch_rows)
+    check_length(spec, length, rows=epoch_rows)
     return BatchStream(
         spec=spec,
         length=length,
@@ -322,10 +321,11 @@ def _batches(
         make_views=make_views,
         random_inputs=method.random_inputs,
         world=method.world,
-        train_rows=None if rows is None else torch.from_numpy(rows),
+        train_rows=None if trained.rows is None else torch.from_numpy(trained.rows),
         balanced=balanced,
         pretexts=method.pretexts,
         partners=load_partners(spec, usable),
+        labels=trained.learned,
     )
 
 

@@ -5,7 +5,8 @@ Afterwards every rank holds what one process with the whole batch would hold. On
 tensors as they are.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.distributed.world import Requests
 from trainer.methods.base import Method, StepOutput
@@ -18,7 +19,7 @@ class Exchange:
         """`requests` travel with each exchange."""
         self._method, self._world, self.requests = method, method.world, requests
         self._parameters = list(method.learning_parameters().values())
-        self._statistics = running_statistics(method)
+        self._norms = [each for each in method.modules() if isinstance(each, _BatchNorm)]
 
     def __call__(self, output: StepOutput, *, with_queries: bool) -> StepOutput:
         """Return the output of the whole batch. Gradients and running statistics are averaged.
@@ -30,10 +31,17 @@ class Exchange:
         loss = output.loss.clone()
         readings = tuple(reading.clone() for reading in output.readings)
         gradients = [each.grad for each in self._parameters if each.grad is not None]
-        self._world.mean_([*gradients, *self._statistics, loss, *readings])
+        self._world.mean_([*gradients, *self._moving_statistics(), loss, *readings])
         return self._gathered(
             output._replace(loss=loss, readings=readings), with_queries=with_queries
         )
+
+    def _moving_statistics(self) -> list[Tensor]:
+        """Return running means and variances of the norms in training mode.
+
+        Those of a frozen encoder are alike on all ranks, and a mean could round them.
+        """
+        return [tensor for norm in self._norms if norm.training for tensor in _statistics_of(norm)]
 
     def _gathered(self, output: StepOutput, *, with_queries: bool) -> StepOutput:
         """Return the output with the rows of all ranks, unless the loss has gathered them."""
@@ -49,11 +57,9 @@ class Exchange:
         return output._replace(queries=queries[0]) if queries else output
 
 
-def running_statistics(method: Method) -> list[Tensor]:
-    """Return the running means and variances of all batch norms of a method."""
-    norms = [each for each in method.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-    pairs = [(norm.running_mean, norm.running_var) for norm in norms]
-    return [tensor for pair in pairs for tensor in pair if tensor is not None]
+def _statistics_of(norm: _BatchNorm) -> list[Tensor]:
+    pair = (norm.running_mean, norm.running_var)
+    return [tensor for tensor in pair if tensor is not None]
 
 
 def _in_order(gathered: Tensor, loss_terms: int) -> Tensor:

@@ -40,11 +40,13 @@ class GraphedStep:
         self._parameters: list[nn.Parameter] = list(eager.method.learning_parameters().values())
         self._whole_batches = 0
         self._captured: _CapturedStep | None = None
+        self._stage = eager.method.stage
         self.fallback_reason: str | None = None
         """Reason if the step could not be captured."""
 
     def gradient(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
         """Run forward and backward."""
+        self._follow_stage()
         if len(batch.rows) == self._batch_rows and self.fallback_reason is None:
             self._whole_batches += 1
             if self._whole_batches == WARM_UP_CALLS + 1:
@@ -63,6 +65,15 @@ class GraphedStep:
         with self._recorder.aside():
             self._eager.apply_update(output)
 
+    def _follow_stage(self) -> None:
+        """Drop the captured step when the method enters another stage, and warm up anew."""
+        if self._stage == self._eager.method.stage:
+            return
+        self._stage, self._whole_batches = self._eager.method.stage, 0
+        if self._captured is not None:
+            self._captured = None
+            self._drop()
+
     def _replayed(self, step: _CapturedStep, inputs: tuple[Tensor, ...]) -> StepOutput:
         output = step.gradient(*inputs)
         # A batch that was not whole has left gradients of its own.
@@ -76,9 +87,13 @@ class GraphedStep:
         except RuntimeError as error:
             self.fallback_reason = fallback_reason(error)
         # Only now: until the end of that block the error's frames hold tensors of the capture.
+        self._drop()
+        return None
+
+    def _drop(self) -> None:
+        """Drop all that was recorded, and the gradients in its memory."""
         self._eager.optimizer.zero_grad(set_to_none=True)
         self._recorder.forget()
-        return None
 
     def _recorded(self, batch: Batch, random_inputs: Tensor) -> _CapturedStep:
         eager = self._eager

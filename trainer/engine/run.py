@@ -160,6 +160,7 @@ class Run:
         failpoint("train.step")
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
+            self.method.set_epoch(self.step // self.length.steps_per_epoch)
             output = self.step_executor.gradient(batch, random_inputs)
             is_read = self._signals_are_due()
             output = self.exchange(output, with_queries=is_read)
@@ -305,12 +306,14 @@ class Run:
     def write_network(self) -> None:
         """Write what a checkpoint's encoder needs beside it, on rank 0. Raises StorageError."""
         if self.world.is_first:
-            write_network(self._export(self.method.encoder), out=self.out)
+            export = self._export(self.method.encoder, self.method.classifier)
+            write_network(export, out=self.out)
 
     def _publish(self) -> Published:
         encoder = copy.deepcopy(self.method.encoder).to(memory_format=torch.contiguous_format)
-        export = replace(self._export(encoder.float().eval()), best=self._best_encoder())
-        return publish(export, out=self.out)
+        head = copy.deepcopy(self.method.classifier)
+        export = self._export(encoder.float().eval(), head and head.float().eval())
+        return publish(replace(export, best=self._best_encoder()), out=self.out)
 
     def _best_encoder(self) -> BestEncoder | None:
         """Read the encoder of the best checkpoint, which an earlier attempt may have written."""
@@ -319,12 +322,13 @@ class Run:
         weights = encoder_of_step(self.best.step, self.checkpoint_manager.places)
         return None if weights is None else BestEncoder(self.best, weights)
 
-    def _export(self, encoder: nn.Module) -> Export:
+    def _export(self, encoder: nn.Module, head: nn.Module | None) -> Export:
         return Export(
             spec=self.spec,
             reasons=self.resolved.reasons,
             facts=self.source.pack.facts,
             encoder=encoder,
+            head=head,
             state=self.method.state_beside_encoder(),
             source=self.source,
             views=self.views,

@@ -8,7 +8,7 @@ from torch import Tensor
 from trainer.engine.micro_batches import joined, split
 from trainer.methods.base import Method, StepOutput
 from trainer.nn.views import Batch
-from trainer.optim.optimizer import clip_gradients, set_lr
+from trainer.optim.optimizer import begin_late, clip_gradients, set_lr
 
 
 class StepExecutor(Protocol):
@@ -44,6 +44,7 @@ class EagerStep:
         """`parts`: micro-batches that a batch is trained in, one after the other."""
         self.method, self.optimizer = method, optimizer
         self._clip_norm, self._parts = clip_norm, parts
+        self._stage = method.stage
 
     def gradient(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
         """Run forward and backward: what these tensors alone decide.
@@ -80,6 +81,9 @@ class EagerStep:
     def apply_update(self, output: StepOutput) -> None:
         """Apply the update, after the learning rate was set."""
         with self.method.timer.phase("optimizer"):
+            if self._stage != self.method.stage:
+                self._stage = self.method.stage
+                begin_late(self.optimizer)
             if self._clip_norm is not None:
                 clip_gradients(self.optimizer, self._clip_norm)
             self.optimizer.step()

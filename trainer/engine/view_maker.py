@@ -42,10 +42,14 @@ class EagerViews:
 
     views: Views[Any]
     seed: int
+    is_single: bool = False
+    """Make the first view of each row alone."""
     fallback_reason: str | None = None
 
     def __call__(self, raw: Raw, rows: Tensor, *, epoch: int | Tensor) -> tuple[View, ...]:
         """Return the views; `epoch` may be an int64 tensor [] on the device."""
+        if self.is_single:
+            return (self.views.first(raw, rows, seed=self.seed, epoch=epoch),)
         return self.views.random(raw, rows, seed=self.seed, epoch=epoch)
 
 

@@ -98,6 +98,13 @@ def held_out_rows(
     return None if chosen is None else _part(data.source, chosen[1][:rows_max])
 
 
+def validation_rows(spec: ResolvedSpec, data: EvaluationData) -> LabelledRows | None:
+    """Return the labelled rows of the split val; None where there are none."""
+    pack = data.source.pack
+    rows = _labelled(pack, pack.rows_of("val")) if spec.use_splits else np.empty(0, np.int64)
+    return _part(data.source, rows) if len(rows) else None
+
+
 def evenly(rows: NDArray[np.int64], rows_max: int) -> NDArray[np.int64]:
     """Return at most `rows_max` of the rows, evenly spaced, in their order."""
     if len(rows) <= rows_max:

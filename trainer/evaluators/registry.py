@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Tag
 
 from trainer.evaluators.anomaly.spec import AnomalySpec
+from trainer.evaluators.classifier.spec import ClassifierSpec
 from trainer.evaluators.clustering.spec import ClusteringSpec
 from trainer.evaluators.few_label.spec import FewLabelSpec
 from trainer.evaluators.geometry.spec import GeometrySpec
@@ -24,6 +25,8 @@ from trainer.schema.evaluation import Table
 from trainer.schema.signals import Signal
 
 DEFAULT = "knn"
+DEFAULTS = {"pretrain": DEFAULT, "finetune": "classifier"}
+"""Kind of a job -> its evaluator, unless the spec names others."""
 _EvaluatorMember = (
     Annotated[KnnSpec, Tag("knn")]
     | Annotated[LinearProbeSpec, Tag("linear")]
@@ -33,6 +36,7 @@ _EvaluatorMember = (
     | Annotated[ClusteringSpec, Tag("clustering")]
     | Annotated[AnomalySpec, Tag("anomaly")]
     | Annotated[SegmentationSpec, Tag("segmentation")]
+    | Annotated[ClassifierSpec, Tag("classifier")]
 )
 EvaluatorSpec = Annotated[
     _EvaluatorMember, by_name(DEFAULT, kind="evaluator", names=tags_of(_EvaluatorMember))

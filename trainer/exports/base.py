@@ -37,6 +37,8 @@ class Export:
     facts: DatasetFacts
     encoder: nn.Module
     """In eval mode, fp32; called with the tensors of a view, gives features [B, feature_dim]."""
+    head: nn.Module | None = None
+    """Head of a classifier, likewise: features [B, feature_dim] to logits [B, classes]."""
     state: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors of the method beside the encoder, such as heads, by name in its state dict."""
     source: Loader[Any]

@@ -17,7 +17,7 @@ from trainer.spec.job import JobSpec
 MODALITY = "image"
 """Modality whose rows it knows."""
 
-# What a layer of the small encoder is made from: attributes of the torch layer, by its class.
+# What a layer of the small encoder or a head is made from: attributes of the torch layer, by class.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
     nn.BatchNorm2d: ("num_features",),
@@ -25,6 +25,7 @@ _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.MaxPool2d: ("kernel_size", "stride", "padding"),
     nn.AdaptiveAvgPool2d: ("output_size",),
     nn.Flatten: (),
+    nn.Linear: ("in_features", "out_features"),
 }
 
 
@@ -91,8 +92,12 @@ def steps_of(export: Export) -> Preprocessing:
 
 
 def config_of(export: Export) -> dict[str, Any]:
-    """Return `config.json` of an export."""
-    return _config(export.spec, export.encoder, steps_of(export))
+    """Return `config.json` of an export; that of a classifier has its head and its classes."""
+    config = _config(export.spec, export.encoder, steps_of(export))
+    if export.head is not None:
+        classes = list(export.facts.labels)
+        config["mocoserve"]["classifier"] = {"classes": classes, "head": layers(export.head)}
+    return config
 
 
 def layers(encoder: nn.Module) -> list[dict[str, Any]] | None:

@@ -8,6 +8,7 @@ from trainer.exports.spec import part_of
 
 EXPORTERS = (
     "weights",
+    "classifier",
     "loading_config",
     "best_weights",
     "embeddings",

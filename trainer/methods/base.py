@@ -89,6 +89,11 @@ class Method(nn.Module):
     def encoder(self) -> nn.Module:
         """The network that learns by gradient and that is downloaded, without a head."""
 
+    @property
+    def classifier(self) -> nn.Module | None:
+        """The head that is downloaded with the encoder; None where it is there to train with."""
+        return None
+
     def state_beside_encoder(self) -> dict[str, Tensor]:
         """Return the state dict without the encoder's part: heads, key encoder, queue."""
         own = next(name for name, module in self.named_modules() if module is self.encoder)
@@ -150,6 +155,20 @@ class Method(nn.Module):
         """Return the loss of a batch at a step from 0."""
         random_inputs = self.random_inputs(len(batch.rows), step=step)
         return self.forward_step(batch, random_inputs.to(batch.rows.device, non_blocking=True))
+
+    @property
+    def stage(self) -> int:
+        """Stage of the run: parameters that learn change with it, and a captured step is void."""
+        return 0
+
+    def set_epoch(self, epoch: int) -> None:  # nothing to do is usual
+        """Prepare for a step of an epoch, counted from 0. Called before each step."""
+
+    def set_label_rows(self, counts: Tensor) -> None:  # nothing to do is usual
+        """Take the number of training rows of each label, int64 [labels] on the CPU.
+
+        Called once, before the first step, for a method that learns labels.
+        """
 
     def set_progress(self, progress: float) -> None:  # nothing to do is usual
         """Fill tensors that `after_step` reads and that change with the step.

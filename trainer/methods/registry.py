@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args
 from pydantic import Tag
 
 from trainer.methods.byol.spec import BYOLSpec
+from trainer.methods.classification.spec import ClassificationSpec
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.moco_v3.spec import MoCoV3Spec
 from trainer.methods.nnclr.spec import NNCLRSpec
@@ -24,6 +25,8 @@ from trainer.methods.vicreg.spec import VICRegSpec
 from trainer.schema.base import by_name, tags_of
 
 DEFAULT = "moco"
+DEFAULTS = {"pretrain": DEFAULT, "finetune": "classification"}
+"""Kind of a job -> its method, unless the spec names one."""
 _MethodMember = (
     Annotated[MoCoSpec, Tag("moco")]
     | Annotated[SimCLRSpec, Tag("simclr")]
@@ -35,6 +38,7 @@ _MethodMember = (
     | Annotated[NNCLRSpec, Tag("nnclr")]
     | Annotated[VICRegSpec, Tag("vicreg")]
     | Annotated[NoneSpec, Tag("none")]
+    | Annotated[ClassificationSpec, Tag("classification")]
 )
 MethodSpec = Annotated[_MethodMember, by_name(DEFAULT, kind="method", names=tags_of(_MethodMember))]
 

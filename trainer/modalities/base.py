@@ -89,6 +89,9 @@ class Views(Protocol[R_contra]):
         the random numbers. `epoch` may be an int64 tensor [] on the device. Waits for no device.
         """
 
+    def first(self, raw: R_contra, rows: Tensor, *, seed: int, epoch: int | Tensor) -> View:
+        """Return the first view of `random` alone."""
+
     def plain(self, raw: R_contra) -> View:
         """Return one view of each row without randomness, for evaluation and export."""
 

@@ -30,11 +30,13 @@ class Batch(NamedTuple):
     """Training batch of one step, on the device."""
 
     views: tuple[View, ...]
-    """Two or more views of each row."""
+    """Views of each row: two, or one where labels are learned."""
     rows: Tensor
     """Dataset rows, int64 [B]: they name the random numbers."""
     identities: Tensor
-    """int64 [B], equal where neither may be the other's negative: the row, or its label."""
+    """int64 [B], equal where neither may be the other's negative: the row, or its label.
+
+    Where labels are learned, the number of the label."""
     drawn: tuple[Tensor, ...] = ()
     """Random numbers of the pretexts, int64 [B] each."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.optim.lars import Lars, TrustRule
+from trainer.optim.lars import MOMENTUM, Lars, TrustRule
 from trainer.optim.spec import (
     ResolvedAdamSpec,
     ResolvedAdamWSpec,
@@ -70,6 +70,22 @@ def clip_gradients(optimizer: torch.optim.Optimizer, norm: float) -> None:
     """Scale all gradients down to an L2 norm of `norm` together. Waits for no device."""
     parameters = [value for group in optimizer.param_groups for value in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, norm)
+
+
+def begin_late(optimizer: torch.optim.Optimizer) -> None:
+    """Give parameters that begin to learn after others a velocity of 0, as torch's SGD needs it.
+
+    Its fused form takes a group at once, and refuses one in which some have a velocity. A first
+    step from 0 is the first step of SGD.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        learning = [value for value in group["params"] if value.grad is not None]
+        late = [value for value in learning if MOMENTUM not in optimizer.state[value]]
+        if len(late) < len(learning):
+            for value in late:
+                optimizer.state[value][MOMENTUM] = torch.zeros_like(value)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

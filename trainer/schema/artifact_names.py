@@ -3,6 +3,8 @@
 import re
 
 WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
+CLASSIFIER = "classifier.safetensors"
+"""File of a finetune job with its encoder and its head."""
 MODEL, PROCESSOR = "model.safetensors", "preprocessor_config.json"
 """Files that timm and Hugging Face load, where timm has the network."""
 NETWORK = "network"

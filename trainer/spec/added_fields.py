@@ -18,6 +18,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("method.shuffle_parts", 1),
     ("views.second", "same"),
     # These have their old meaning by default, and are here for the hash of a spec alone.
+    ("kind", "pretrain"),
     ("preset", None),
     ("use_splits", True),
     ("early_stop", None),

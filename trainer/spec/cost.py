@@ -97,7 +97,7 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     weights = BYTES_PER_VALUE * (cost.towers + optimizer_copies)
     if narrow_bytes < BYTES_PER_VALUE:
         weights += narrow_bytes * cost.kept_passes  # of one tower, for its backward pass
-    views = BYTES_PER_VALUE * spec.views.count * VIEW_COPIES * row.view_values
+    views = BYTES_PER_VALUE * spec.views_per_row * VIEW_COPIES * row.view_values
     work = BYTES_PER_VALUE * row.work_values * min(rows, row.work_rows)
     activations = cost.views_kept * (narrow_bytes * row.activations + row.kept_bytes)
     read_rows = 1 if spec.positives.name == "self" else READ_ROWS
@@ -151,5 +151,5 @@ def step_work(spec: ResolvedSpec, facts: DatasetFacts) -> StepWork:
         batch_rows=spec.batch_rows,
         flops_per_row=2.0 * cost.passes * row.macs,
         gradient_bytes=BYTES_PER_VALUE * (row.parameters + _head_weights(row, cost)),
-        row_bytes=spec.views.count * (BYTES_PER_VALUE * _dim(spec, row) + ROW_NUMBER_BYTES),
+        row_bytes=spec.views_per_row * (BYTES_PER_VALUE * _dim(spec, row) + ROW_NUMBER_BYTES),
     )

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from trainer.evaluators.geometry.spec import GeometrySpec
 from trainer.evaluators.registry import part_of as evaluator_part
 from trainer.exports.spec import check_exports
-from trainer.methods.registry import methods_of_more_views, part_of
+from trainer.methods.registry import DEFAULTS, methods_of_more_views, part_of
 from trainer.modalities.registry import part_of as modality_part
 from trainer.optim.spec import CosineSpec, LinearSpec
 from trainer.positives.registry import part_of as positives_part
@@ -34,6 +34,7 @@ from trainer.spec.rules import (
     Rules,
     epoch_rows,
     filled,
+    label_rows,
     power_of_two_at_most,
     steps_of,
     steps_per_epoch,
@@ -58,6 +59,8 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     Raises SpecError, naming the field, when no step could be trained.
     """
     stated, states_norm = spec.views.model_fields_set, "bn" in spec.method.model_fields_set
+    _check_kind(spec)
+    _check_method(spec, facts, "check_labels")
     facts = trained_on(spec, facts)
     _check_rows(facts)
     spec, of_evaluation = _evaluation(spec, facts)
@@ -79,6 +82,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     spec = _without_batch_norm(spec, reasons, is_stated=states_norm)
     of_modality.check(spec, facts)
     positives_part(spec.positives.name, "defaults").check(spec, facts)
+    _check_method(spec, facts, "check")
     _check(spec, facts)
     _check_evaluators(spec, facts)
     _check_batching(spec, facts)
@@ -87,7 +91,12 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
 
 
 def trained_on(spec: JobSpec, facts: DatasetFacts) -> DatasetFacts:
-    """The facts with the rows that a job trains on: of the split `train`, if it uses splits."""
+    """The facts with the rows that a job trains on: of the split `train`, if it uses splits.
+
+    A job that learns labels trains on rows that have one: their number is an estimate.
+    """
+    if spec.learns_labels:
+        return facts.model_copy(update={"rows": sum(label_rows(spec, facts))})
     if not (spec.use_splits and facts.splits):
         return facts
     return facts.model_copy(update={"rows": facts.splits.get("train", 0)})
@@ -128,9 +137,12 @@ def _place(spec: JobSpec, field: str) -> tuple[BaseModel, str]:
 
 
 def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    high = 128 if spec.encoder.is_quick else 256
-    batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
-    reason = f"1/16 of the dataset, rounded down to a power of 2; at most {high}"
+    high, part = 128 if spec.encoder.is_quick else 256, 16
+    if spec.learns_labels:
+        high, part = 64, 4
+    batch_rows = power_of_two_at_most(facts.rows / part, low=8, high=high)
+    of = "labeled images" if spec.learns_labels else "dataset"
+    reason = f"1/{part} of the {of}, rounded down to a power of 2; at most {high}"
     unit, purposes = _batch_unit(spec)
     if not purposes:
         return min(batch_rows, facts.rows), reason
@@ -223,6 +235,27 @@ def _evaluation_rules(spec: JobSpec) -> Rules:
 
 def _of_evaluator(rule: Callable[[JobSpec, DatasetFacts, Any], Choice], index: int) -> Rule:
     return lambda spec, facts: rule(spec, facts, spec.evaluators[index])
+
+
+def _check_kind(spec: JobSpec) -> None:
+    """Raise SpecError for a method or a preset of another kind of job."""
+    kind = getattr(spec.method, "job_kind", "pretrain")
+    if spec.kind == "finetune" and spec.preset is not None:
+        raise SpecError("presets are recipes of pretraining; leave it out", field="preset")
+    if kind == spec.kind:
+        return
+    if spec.kind == "finetune":
+        detail = f"{spec.method.name} learns no labels; a finetune job has {DEFAULTS[spec.kind]}"
+        raise SpecError(detail, field="method.name", also=("kind",))
+    detail = f"{spec.method.name} is the method of finetune jobs; set kind to {kind}"
+    raise SpecError(detail, field="method.name", also=("kind",))
+
+
+def _check_method(spec: JobSpec, facts: DatasetFacts, name: str) -> None:
+    """Call a check of the method, if it has one. It raises SpecError."""
+    check = getattr(part_of(spec.method.name, "defaults"), name, None)
+    if check is not None:
+        check(spec, facts)
 
 
 def _check_modality(spec: JobSpec) -> None:

@@ -6,15 +6,17 @@ A new method is one folder under `trainer/methods/` and one member of
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from trainer.evaluators.knn.spec import KnnSpec
+from trainer.evaluators.registry import DEFAULTS as EVALUATORS
 from trainer.evaluators.registry import EvaluatorSpec
 from trainer.exports.spec import ExportName
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.registry import DEFAULTS as METHODS
 from trainer.methods.registry import MethodSpec
 from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder, default_views
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
@@ -61,6 +63,11 @@ def _different_pretexts(pretexts: tuple[PretextSpec, ...]) -> tuple[PretextSpec,
     return pretexts
 
 
+def _named(part: object, name: str) -> object:
+    """Return a part of a spec with a name, unless it has one or is no single part."""
+    return {"name": name} | part if isinstance(part, dict) else part
+
+
 def _without_repeats(names: tuple[ExportName, ...]) -> tuple[ExportName, ...]:
     """Return each export once, in the order in which it was named first."""
     return tuple(dict.fromkeys(names))
@@ -74,6 +81,7 @@ EvaluationSpec = Annotated[
 ]
 """One evaluator, or several with different names."""
 
+JobKind = Literal["pretrain", "finetune"]
 PresetName = Literal["moco-v1", "moco-v2", "moco-cifar10"]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -88,6 +96,10 @@ class RetrySpec(Record):
 class JobSpec(Record):
     """Settings of a training job."""
 
+    kind: JobKind = "pretrain"
+    """`pretrain` trains an encoder to tell images apart. `finetune` trains an encoder and a head to
+    classify labeled images: its method is `classification`, its evaluator `classifier`, and its
+    download a classifier."""
     dataset: Annotated[str, Field(min_length=1, max_length=1024)]
     """Id or name of a ready dataset. For `python -m trainer`: a folder or an archive."""
     test_dataset: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
@@ -171,10 +183,37 @@ class JobSpec(Record):
     ] = Field(default_factory=dict)
     """Up to 16 key-value pairs of your own, stored with the job."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parts_of_its_kind(cls, values: Any) -> Any:  # noqa: ANN401 - not validated yet
+        """Name kind, method and evaluator of a finetune job where they are left out."""
+        if not isinstance(values, dict):
+            return values
+        method = values.get("method", {})
+        name = method.get("name") if isinstance(method, dict) else getattr(method, "name", None)
+        implied = "finetune" if name == METHODS["finetune"] else "pretrain"
+        if values.get("kind", implied) != "finetune":
+            return values
+        return values | {
+            "kind": "finetune",
+            "method": _named(method, METHODS["finetune"]),
+            "evaluation": _named(values.get("evaluation", {}), EVALUATORS["finetune"]),
+        }
+
+    @property
+    def learns_labels(self) -> bool:
+        """True if the loss reads the label of each row: rows without one are not trained on."""
+        return bool(getattr(self.method, "learns_labels", False))
+
     @property
     def uses_labels(self) -> bool:
         """True if training itself uses labels, and not its evaluation alone."""
-        return self.positives.uses_labels or self.batching is not None
+        return self.positives.uses_labels or self.batching is not None or self.learns_labels
+
+    @property
+    def views_per_row(self) -> int:
+        """Number of views of each row that a step reads."""
+        return int(getattr(self.method, "views_per_row", self.views.count))
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -47,18 +47,24 @@ def steps_of(spec: JobSpec, facts: DatasetFacts) -> int:
 
 
 def epoch_rows(spec: JobSpec, facts: DatasetFacts) -> int:
-    """Return the rows of an epoch: those of the facts, or what balanced batches take of them.
-
-    The latter is an estimate, as facts do not count labels of single splits, nor held-out ones.
-    """
+    """Return the rows of an epoch: those of the facts, or what balanced batches take of them."""
     if spec.batching is None:
         return facts.rows
-    if not facts.labels:
-        return 0
     of_label = spec.batching.rows_per_label
+    return sum(rows // of_label * of_label for rows in label_rows(spec, facts))
+
+
+def label_rows(spec: JobSpec, facts: DatasetFacts) -> tuple[int, ...]:
+    """Return the rows of each label that are trained on with it.
+
+    An estimate, as facts do not count labels of single splits, nor held-out ones.
+    """
+    if not facts.labels:
+        return ()
     counts = facts.label_rows or (facts.rows // len(facts.labels),) * len(facts.labels)
     splits = facts.splits if spec.use_splits else {}
     share = splits["train"] / max(1, sum(splits.values())) if splits else 1.0
     if spec.evaluators and not spec.test_dataset and not splits.get("test"):
         share *= 1 - HELD_OUT_SHARE
-    return sum(int(count * share) // of_label for count in counts) * of_label
+    drawn = getattr(spec.method, "labels_per_class", None)
+    return tuple(min(int(count * share), drawn or count) for count in counts)

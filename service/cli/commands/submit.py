@@ -180,11 +180,10 @@ def submit(
     }
     options |= specs.init_options(init_from)
     spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
-    _require_dataset(spec)
     if dry_run:
-        _preview(context, spec)
+        preview(context, spec)
         return None
-    return _start(context, spec, idempotency_key=idempotency_key, follow=follow)
+    return start(context, spec, idempotency_key=idempotency_key, follow=follow)
 
 
 def _require_dataset(spec: dict[str, Any]) -> None:
@@ -213,9 +212,11 @@ def _yes_or_no(word: str | None) -> bool | None:
     return None if word is None else word == "yes"
 
 
-def _start(
+def start(
     context: Context, spec: dict[str, Any], *, idempotency_key: str | None, follow: bool
 ) -> Exit | None:
+    """Submit a job and print its id; `follow`: watch it until it ends. Raises CommandError."""
+    _require_dataset(spec)
     with context.client() as client:
         job = client.jobs.create(spec, idempotency_key=idempotency_key)
         if context.json and not follow:
@@ -241,13 +242,15 @@ def _say_warnings(context: Context, client: "Client", spec: dict[str, Any]) -> N
             context.say(f"warning: {warning_text(warning)}")
 
 
-def _preview(context: Context, spec: dict[str, Any]) -> None:
+def preview(context: Context, spec: dict[str, Any]) -> None:
+    """Print a job as it would run, with reasons and cost. Raises CommandError."""
+    _require_dataset(spec)
     with context.client() as client:
-        preview = client.jobs.preview(spec)
+        planned = client.jobs.preview(spec)
     if context.json:
-        context.emit(preview.raw())
+        context.emit(planned.raw())
     else:
-        _print_preview(context, preview, given=flat(spec))
+        _print_preview(context, planned, given=flat(spec))
 
 
 def _print_preview(context: Context, preview: "Preview", *, given: dict[str, Any]) -> None:

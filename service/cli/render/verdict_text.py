@@ -22,7 +22,9 @@ def lines(verdict: "Verdict | None") -> list[str]:
 
 
 def figure(signals: dict[str, float], *, short: bool) -> str:
-    """Return `knn_top1` and its baselines for a progress line; empty without it."""
+    """Return the accuracy of a classifier, or of kNN with its baselines; empty without both."""
+    if (accuracy := signals.get("classifier_top1")) is not None:
+        return f"accuracy {accuracy:.0%}" if short else f"accuracy {accuracy:.1%}"
     knn = signals.get("knn_top1")
     if knn is None:
         return ""

@@ -11,7 +11,7 @@ import { flat, pill, times } from "./parts.js";
 const EVERY_MS = 5000;
 const POINTS = 400;
 const SHOWN = [
-  ["loss", "Loss", {}], ["knn_top1", "kNN accuracy, top-1", { ticks: ".0%" }], ["top1", "Contrastive accuracy, top-1", { ticks: ".0%", fromZero: true }],
+  ["loss", "Loss", {}], ["knn_top1", "kNN accuracy, top-1", { ticks: ".0%" }], ["classifier_top1", "Accuracy of the classifier", { ticks: ".0%" }], ["top1", "Contrastive accuracy, top-1", { ticks: ".0%", fromZero: true }],
   ["embedding_std_ratio", "Embedding spread (collapse check)", { fromZero: true }], ["rows_per_s", "Throughput, images/s", { fromZero: true }], ["lr", "Learning rate", { fromZero: true }],
 ];
 const COLOURS = { a: "--series-1", b: "--series-2" };
@@ -94,7 +94,7 @@ function results(jobs) {
   const rows = [
     ["Status", ...jobs.map((job) => pill(job.status))],
     ["Verdict", ...jobs.map((job) => job.progress.verdict?.word ?? "–")],
-    ["kNN top-1", ...of("knn_top1", percent)], ["kNN top-1, raw input", ...of("knn_top1_raw", percent)], ["kNN top-1, untrained encoder", ...of("knn_top1_untrained", percent)], ["Loss", ...of("loss")], ["Embedding spread", ...of("embedding_std_ratio")],
+    ["Accuracy of the classifier", ...of("classifier_top1", percent)], ["kNN top-1", ...of("knn_top1", percent)], ["kNN top-1, raw input", ...of("knn_top1_raw", percent)], ["kNN top-1, untrained encoder", ...of("knn_top1_untrained", percent)], ["Loss", ...of("loss")], ["Embedding spread", ...of("embedding_std_ratio")],
     ["Run time", ...jobs.map((job) => duration(times(job)[1]))], ["Steps", ...jobs.map((job) => number(job.progress.step))],
   ];
   const heads = jobs.map((job, place) => h("a", { href: `/ui/jobs/${job.id}` }, `${"AB"[place]}: ${job.name}`));

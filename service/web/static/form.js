@@ -92,6 +92,13 @@ export class Form {
     return nullable ? this.optional(path, whole, fallback) : whole;
   }
 
+  /** Choose a member of a union by its name; undefined: the default. */
+  choose(path, name) {
+    const { input } = this.inputs.get(`${path}.name`);
+    input.value = name ?? "";
+    input.dispatchEvent(new Event("change"));
+  }
+
   choice(id, { path, choices, fallback, required }) {
     const usual = fallback === null || fallback === undefined ? "recommended" : `${said(fallback)} (default)`;
     return h("select", { id, onchange: (event) => this.take(path, event.target.value || undefined) },
@@ -235,10 +242,11 @@ export function title(name) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
-/** Return a number, or the text itself if it is none, so that the service reports the error. */
+/** Return a number, true or false, or the text itself if it is none, so that the service reports the error. */
 function numberOf(text) {
   const plain = text.trim().replace(",", ".");
   if (!plain) return undefined;
+  if (plain === "true" || plain === "false") return plain === "true";
   return Number.isFinite(Number(plain)) ? Number(plain) : plain;
 }
 

@@ -132,8 +132,9 @@ function gpusOf(job) {
   return nodes === 1 ? number(gpus) : `${number(gpus)} on ${number(nodes)} nodes`;
 }
 
-/** Return the newest kNN accuracy and its baselines. */
+/** Return the newest accuracy of a classifier, or of kNN with its baselines. */
 function figures(signals) {
+  if (signals.classifier_top1 !== undefined) return [["Accuracy", signals.classifier_top1], ["Mean recall of classes", signals.classifier_balanced_accuracy]];
   const names = [["kNN top-1", "knn_top1"], ["kNN, raw input", "knn_top1_raw"], ["kNN, untrained encoder", "knn_top1_untrained"], ["Majority class", "knn_top1_majority"]];
   return signals.knn_top1 === undefined ? [] : names.map(([name, signal]) => [name, signals[signal]]).filter(([, value]) => value !== undefined);
 }

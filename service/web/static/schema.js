@@ -60,6 +60,8 @@ function scalar(parts) {
   // A word or a number, such as auto or 3: anything but a number is kept as text.
   if (inner.const !== undefined && parts.length > 1) return { kind: "number" };
   if (inner.const !== undefined) return { kind: "fixed", constant: inner.const };
+  // True, false or a number, such as `method.freeze`.
+  if (inner.type === "boolean" && parts.length > 1) return { kind: "number" };
   if (inner.type === "boolean") return { kind: "flag" };
   if (inner.type === "integer" || inner.type === "number") return { kind: inner.type, ...limits };
   if (inner.type === "array" && inner.items?.enum) return { kind: "several", choices: inner.items.enum };

@@ -10,7 +10,8 @@ import { flat, mayChange } from "./parts.js";
 import { fieldsOf, nested, pathOf } from "./schema.js";
 
 const WAIT_MS = 250;
-const FIRST = ["dataset", "test_dataset", "name", "preset", "encoder.name", "epochs", "batch_rows"];
+const FIRST = ["kind", "dataset", "test_dataset", "name", "preset", "encoder.name", "epochs", "batch_rows"];
+const PARTS = { finetune: { method: "classification", evaluation: "classifier" } };
 const GROUPS = [
   ["method", "Method", "objective, temperature, embedding dimension"],
   ["positives", "Positives", "where the second view comes from"],
@@ -70,12 +71,17 @@ function first(fields, ready) {
   const labelled = ready.filter((one) => one.facts.labels.length).map((one) => one.name);
   const encoder = fields.get("encoder").fields.find((one) => one.name === "name");
   const elements = [
+    form.field(fields.get("kind")),
     form.field({ ...fields.get("dataset"), required: true, help: "Training images." }, { choices: names }),
     form.field({ ...fields.get("test_dataset"), fallback: "hold out 10 % of the dataset" }, { choices: labelled }),
     form.field(fields.get("name")),
     form.field(fields.get("preset")), form.field(encoder, { label: "Encoder" }),
     form.field(fields.get("epochs")), form.field(fields.get("batch_rows")),
   ];
+  const kind = elements[0].querySelector("select");
+  kind.addEventListener("change", () => {
+    for (const part of ["method", "evaluation"]) form.choose(part, PARTS[kind.value]?.[part]);
+  });
   return h("section", { class: "card" }, h("h2", { class: "hidden-label" }, "The job"), h("div", { class: "fields" }, elements));
 }
 

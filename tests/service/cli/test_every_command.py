@@ -23,6 +23,7 @@ COMMANDS = (
     ("dataset", "rm", "x", "--yes"),
     ("submit", "-d", "x"),
     ("submit", "-d", "x", "--dry-run"),
+    ("finetune", "-d", "x"),
     ("jobs",),
     ("show", "job_x"),
     ("logs", "job_x"),

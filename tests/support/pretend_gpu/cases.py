@@ -17,6 +17,8 @@ METHODS: dict[str, dict[str, Any]] = {
 """Settings that a method needs for so few rows."""
 EVALUATORS: dict[str, dict[str, Any]] = {"anomaly": {"normal": [CLASSES[0]]}}
 """Settings that an evaluator needs."""
+JOBS: dict[str, dict[str, Any]] = {"classifier": {"kind": "finetune", "method": {}}}
+"""Settings of the job that an evaluator is for."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "symmetric, own keys masked": {
         "method": {"queue_rows": QUEUE_ROWS, "symmetric": True, "mask_own_keys": True}
@@ -37,6 +39,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "unlike views": {"views": {"blur_p": 1.0, "second": {"blur_p": 0.1, "solarize_p": 0.2}}},
     "fp32": {"precision": "fp32"},
+    "classification, balanced, frozen encoder": {
+        "kind": "finetune",
+        "method": {"head": "mlp", "freeze": True, "class_weights": "balanced"},
+    },
     "resnet18, 96 px, solarize": {
         "encoder": {"name": "resnet18"},
         "views": {"side_px": 96, "solarize_p": 0.2},
@@ -57,7 +63,7 @@ def _jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
             settings = {"encoder": {"name": name}, "views": {"name": modality}}
             yield f"encoder {name}", modality, _without_default(settings)
     for name in evaluator_names():
-        settings = {"evaluation": {"name": name} | EVALUATORS.get(name, {})}
+        settings = {"evaluation": {"name": name} | EVALUATORS.get(name, {})} | JOBS.get(name, {})
         yield f"evaluator {name}", "image", settings
     for name, settings in VARIANTS.items():
         yield name, "image", settings

@@ -181,8 +181,8 @@ def test_an_export_is_listed_once() -> None:
 
 @pytest.mark.parametrize("name", method_names())
 def test_every_method_has_a_state_beside_its_encoder(name: str, tmp_path: Path) -> None:
-    images, _ = blobs(ROWS, side_px=16, classes=2)
-    facts = write_pack(tmp_path / "pack", images, np.zeros(ROWS, np.int32), classes=("a",))
+    images, labels = blobs(4 * ROWS, side_px=16, classes=2)
+    facts = write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
     sent = {"dataset": "/data/squares", "encoder": {"name": "small"}, "method": {"name": name}}
     sent |= beside(name)
     spec = resolve(JobSpec.model_validate(sent, strict=False), facts).spec

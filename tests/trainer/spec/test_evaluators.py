@@ -81,7 +81,8 @@ def test_each_entry_of_a_list_is_filled_in_by_its_place() -> None:
 
 
 ALL_NAMES = (
-    "name must be knn, linear, few_label, retrieval, geometry, clustering, anomaly or segmentation"
+    "name must be knn, linear, few_label, retrieval, geometry, clustering, anomaly, segmentation "
+    "or classifier"
 )
 
 

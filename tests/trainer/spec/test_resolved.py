@@ -55,8 +55,9 @@ def test_no_class_of_a_resolved_spec_admits_none_where_a_rule_fills(choice: dict
         if before.__dict__[name] is None and value is not None
     ]
     names = {name for _, name in filled}
-    of_method = {"temperature", "squared"} & type(sent.method).model_fields.keys()
-    assert {"epochs", "lr", "warmup_from", "side_px", "k", *of_method} <= names
+    of_method = {"temperature", "squared", "classes"} & type(sent.method).model_fields.keys()
+    of_evaluator = {"every_epochs" if sent.kind == "finetune" else "k"}
+    assert {"epochs", "lr", "warmup_from", "side_px", *of_evaluator, *of_method} <= names
     assert [
         f"{type(part).__name__}.{name}" for part, name in filled if admits_none(part, name)
     ] == []

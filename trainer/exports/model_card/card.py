@@ -11,10 +11,11 @@ from trainer.exports.atomic_folder import SUMS
 from trainer.exports.base import Export
 from trainer.exports.loading_config import config_of, steps_of
 from trainer.exports.model_card.other_packages import other_packages
-from trainer.exports.model_card.snippets import loading
+from trainer.exports.model_card.snippets import classifying, loading
 from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.methods.registry import part_of
 from trainer.modalities.image.defaults import RGB
+from trainer.modalities.image.preprocessing import Preprocessing
 from trainer.modalities.image.spec import image_views
 from trainer.pretexts.registry import part_of as pretext_part
 from trainer.schema.evaluation import EvaluationReport, EvaluatorReport, Figure, Findings
@@ -31,19 +32,36 @@ An image encoder ({arch}, embeddings of {dim} numbers), pretrained {labels} by
 {method} with mocoserve.
 """
 
+CLASSIFIER = """# {name}
+
+An image classifier ({arch}, {classes:,} classes), trained with labels by
+mocoserve; its encoder began with {begun}.
+"""
+
 SUMS_FILE = {SUMS: "`sha256sum -c SHA256SUMS` checks the download"}
 
-LIMITS = """## Limits
+OF_ENCODER = """\
 - The encoder knows images like those it was trained on. Compare it with raw pixels and with an
   ImageNet encoder on your own task before you rely on it.
 - {labels} kNN accuracy shows how well the classes separate, not how good a decision based on the
-  encoder would be.
+  encoder would be."""
+OF_CLASSIFIER = """\
+- It answers with one of its classes for every image, also for one that shows none of them. It knows
+  images like those it was trained on.
+- Its probabilities are not calibrated. Choose a threshold on labeled images of your own, and test
+  it on others.
+- {labels}"""
+LIMITS = """## Limits
+{limits}
 - What is over- or underrepresented in the dataset is over- or underrepresented in the embeddings.
 - `embeddings.parquet` and `atlas.png` are made from the images. Share them only where you may share
   the images."""
 
 
 LABELS_UNUSED = "Labels were used for evaluation only, never for training."
+LABELS_LEARNED = (
+    "Labels were used for training. Those of the images that it was tested with were not."
+)
 LABELS_USED = (
     "Labels were used for training: images of one label are pulled together. Those of the images "
     "that the evaluation tests were not."
@@ -60,20 +78,14 @@ def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()
     config, steps = config_of(export), steps_of(export)
     name = spec.name or f"{spec.encoder.name} on {PurePath(spec.dataset).name}"
     parts = [
-        TITLE.rstrip().format(
-            name=name,
-            arch=spec.encoder.name,
-            dim=config["num_features"],
-            method=_tasks(spec),
-            labels="with labels" if spec.uses_labels else "without labels",
-        ),
-        "## Load it\n" + "\n\n".join((loading(config, steps), *chosen)),
+        _title(export, name, dim=config["num_features"]),
+        "## Load it\n" + "\n\n".join((*_loading(config, steps), *chosen)),
         *_elsewhere(other_packages(config, steps)),
         "## Data\n" + _data(spec, facts),
         "## Result\n" + _result(export),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(spec, history),
         "## Recipe\n" + _recipe(spec, export.reasons | suggested(spec, facts)),
-        LIMITS.format(labels=LABELS_USED if spec.uses_labels else LABELS_UNUSED),
+        LIMITS.format(limits=_limits(spec)),
         "## Files\n" + _files(files),
     ]
     return "\n\n".join(parts) + "\n"
@@ -86,6 +98,44 @@ def _tasks(spec: JobSpec) -> str:
     }
     titles[spec.method.name] = part_of(spec.method.name, "spec").TITLE
     return " and ".join(titles[name] for name in spec.tasks)
+
+
+def _title(export: Export, name: str, *, dim: int) -> str:
+    spec = export.spec
+    if spec.kind == "finetune":
+        return CLASSIFIER.rstrip().format(
+            name=name, arch=spec.encoder.name, classes=len(export.facts.labels), begun=_begun(spec)
+        )
+    return TITLE.rstrip().format(
+        name=name,
+        arch=spec.encoder.name,
+        dim=dim,
+        method=_tasks(spec),
+        labels="with labels" if spec.uses_labels else "without labels",
+    )
+
+
+def _begun(spec: JobSpec) -> str:
+    """Return what an encoder began with, in words."""
+    begun = spec.init_from
+    if begun is None:
+        return "random weights"
+    if begun.job is None:
+        return f"the weights {PurePath(begun.weights or '').name}"
+    of_step = "" if begun.checkpoint is None else f", checkpoint {begun.checkpoint}"
+    return f"that of `{begun.job}`{of_step}"
+
+
+def _loading(config: dict[str, Any], steps: Preprocessing) -> list[str]:
+    """Return how to load the encoder and, if there is one, the classifier."""
+    parts = [loading(config, steps)]
+    return [*parts, classifying(config)] if "classifier" in config["mocoserve"] else parts
+
+
+def _limits(spec: JobSpec) -> str:
+    if spec.kind == "finetune":
+        return OF_CLASSIFIER.format(labels=LABELS_LEARNED)
+    return OF_ENCODER.format(labels=LABELS_USED if spec.uses_labels else LABELS_UNUSED)
 
 
 def _elsewhere(text: str | None) -> list[str]:

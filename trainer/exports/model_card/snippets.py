@@ -32,6 +32,34 @@ def loading(config: dict[str, Any], steps: Preprocessing) -> str:
     return "\n\n".join(parts)
 
 
+def classifying(config: dict[str, Any]) -> str:
+    """Return Markdown on a classifier, whose code runs after that of `loading`."""
+    classifier = config["mocoserve"]["classifier"]
+    head = _chain("head", classifier["head"])
+    return CLASSIFYING.format(code=_block(CLASSIFY.format(head=head)))
+
+
+CLASSIFYING = """The classifier is this encoder with a head. `classify(image)` gives the probability
+of each class:
+
+{code}"""
+CLASSIFY = """import json
+from collections import OrderedDict
+from pathlib import Path
+from torch import nn
+
+{head}
+weights = load_file("classifier.safetensors")
+for prefix, part in (("encoder.", encoder), ("head.", head)):
+    own = {{key: value for key, value in weights.items() if key.startswith(prefix)}}
+    part.load_state_dict({{key.removeprefix(prefix): value for key, value in own.items()}})
+classes = json.loads(Path("config.json").read_text())["mocoserve"]["classifier"]["classes"]
+
+
+def classify(image):
+    with torch.no_grad():
+        logits = head(encoder(preprocess(image)[None]))
+    return dict(zip(classes, logits.softmax(1)[0].tolist()))"""
 TIMM = """import timm
 
 encoder = timm.create_model("local-dir:.", pretrained=True).eval()"""
@@ -98,22 +126,24 @@ def _convnext_stem(config: dict[str, Any]) -> list[str]:
 
 def plain_torch(layers: list[dict[str, Any]]) -> str:
     """Return code for a chain of layers, spelled out."""
-    rows = [
-        f'    ("{layer["name"]}", nn.{layer["type"]}({_arguments(layer)})),' for layer in layers
-    ]
     return "\n".join(
         [
             "from collections import OrderedDict",
             IMPORTS,
             "from torch import nn",
             "",
-            "encoder = nn.Sequential(OrderedDict([",
-            *rows,
-            "]))",
+            _chain("encoder", layers),
             'encoder.load_state_dict(load_file("encoder.safetensors"))',
             "encoder.eval()",
         ]
     )
+
+
+def _chain(name: str, layers: list[dict[str, Any]]) -> str:
+    rows = [
+        f'    ("{layer["name"]}", nn.{layer["type"]}({_arguments(layer)})),' for layer in layers
+    ]
+    return "\n".join([f"{name} = nn.Sequential(OrderedDict([", *rows, "]))"])
 
 
 def preprocess_code(steps: Preprocessing) -> str:
@@ -223,7 +253,8 @@ def _stem(config: dict[str, Any], name: str) -> list[str]:
 
 def _arguments(layer: dict[str, Any]) -> str:
     """Widths and a kernel's side by place, as people write them, the rest by name."""
-    plain = ("in_channels", "out_channels", "num_features", "output_size")
+    plain = {"in_channels", "out_channels", "num_features", "output_size"}
+    plain |= {"in_features", "out_features"}
     words = [
         f"{value!r}"
         if key in plain or (key == "kernel_size" and index == 2)

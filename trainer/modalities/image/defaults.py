@@ -26,6 +26,8 @@ from trainer.spec.rules import Choice, Rules, filled
 
 RGB = 3
 STEMS = ("imagenet", "cifar")
+STRONG = ("jitter_p", "grey_p")
+"""Probabilities of augmentations that a classifier is not trained with by default."""
 COLOUR = ("saturation", "hue", "grey_p")
 """Fields of the views that need red, green and blue."""
 BLUR_P, SOLARIZE_P = (1.0, 0.1), 0.2
@@ -102,7 +104,8 @@ def settle(spec: JobSpec, facts: DatasetFacts, *, stated: AbstractSet[str]) -> d
     `stated` are the fields of the views that the user set. Raises SpecError for a value that does
     not fit the others.
     """
-    return _settle_encoder(spec) | _settle_color(spec, facts, stated)
+    weaker = _settle_strength(spec, stated)
+    return _settle_encoder(spec) | weaker | _settle_color(spec, facts, stated)
 
 
 def _settle_encoder(spec: JobSpec) -> dict[str, str]:
@@ -115,6 +118,19 @@ def _settle_encoder(spec: JobSpec) -> dict[str, str]:
         encoder.__dict__[name] = value
         encoder.__pydantic_fields_set__.add(name)
         reasons[f"encoder.{name}"] = reason
+    return reasons
+
+
+def _settle_strength(spec: JobSpec, stated: AbstractSet[str]) -> dict[str, str]:
+    """Switch off changes of color where labels are learned, unless the user set them."""
+    if not spec.learns_labels:
+        return {}
+    reasons = {}
+    for name in STRONG:
+        if name not in stated:
+            spec.views.__dict__[name] = 0.0
+            reasons[f"views.{name}"] = "labels may depend on color; crop and flip alone"
+        spec.views.__pydantic_fields_set__.add(name)
     return reasons
 
 
@@ -151,6 +167,9 @@ def check(spec: JobSpec, facts: DatasetFacts) -> None:
         detail = f"{channels} channels, but the dataset has {facts.channels}"
         raise SpecError(detail, field="encoder.channels")
     check_stem(image_encoder(spec), side_px=filled(image_views(spec).side_px))
+    if spec.views_per_row == 1 and _second(spec):
+        detail = f"{spec.method.name} reads one view of each image; leave it out"
+        raise SpecError(detail, field="views.second", also=("method.name",))
     drops = {
         "views.channel_drop_p": image_views(spec).channel_drop_p,
         "views.second.channel_drop_p": _second(spec).get("channel_drop_p", 0.0),

@@ -66,7 +66,7 @@ class ImageModality:
             side_px=resolved_views(spec).side_px,
             row_px=facts.side_px_median,
             device=context.device,
-            views=spec.views.count,
+            views=spec.views_per_row,
         )
         return Accelerator(torch.get_num_threads()) if pays else None
 

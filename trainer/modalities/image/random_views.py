@@ -62,6 +62,10 @@ class ImageViews:
         )
         return tuple(Pixels(pixels) for pixels in made)
 
+    def first(self, raw: Images, rows: Tensor, *, seed: int, epoch: int | Tensor) -> Pixels:
+        """Return the first random view of each row."""
+        return Pixels(self.augmenter.views(raw, rows, seed=seed, epoch=epoch, view=0))
+
     def plain(self, raw: Images) -> Pixels:
         """Return each row resized, its square in the middle."""
         return Pixels(self.augmenter.center_crop(raw))
