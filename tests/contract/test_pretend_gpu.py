@@ -6,8 +6,9 @@ with. After an intended change, `python -m tests.support.pretend_gpu` updates th
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.timeout(1200)  # seconds alone, minutes on busy cores
 HERE = Path(__file__).name
 LARGE_VIEWS = {"views": {"side_px": 64}}
 """Views whose activations take most of the memory."""
+Counted: TypeAlias = tuple[Case, Callable[[], Result]]
 PAGEABLE_MAX = 1
 """Copies of a step from memory that is not pinned."""
 
@@ -42,13 +44,14 @@ PAGEABLE_MAX = 1
     ],
 )
 def counted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
-    """Two epochs of a case."""
-    return request.param, run(request.param, tmp_path_factory.mktemp("run"))
+    """Two epochs of a case, run once, when a test asks: so that it is a test that fails."""
+    case, folder = request.param, tmp_path_factory.mktemp("run")
+    return case, cache(lambda: run(case, folder))
 
 
-def test_steps_on_a_gpu_are_as_they_should_be(counted: tuple[Case, Result]) -> None:
+def test_steps_on_a_gpu_are_as_they_should_be(counted: Counted) -> None:
     """Nothing waits after the first step, whose signals are read, nor draws unseen numbers."""
-    case, result = counted
+    case, result = counted[0], counted[1]()
     assert result.warnings == []
     assert result.counts.forbidden == []
     assert result.waits_after_step(1) == []
@@ -63,9 +66,9 @@ def test_steps_on_a_gpu_are_as_they_should_be(counted: tuple[Case, Result]) -> N
         assert case.graphs or step.launches == step.kernels
 
 
-def test_rounds_of_evaluation_send_pinned_memory_alone(counted: tuple[Case, Result]) -> None:
+def test_rounds_of_evaluation_send_pinned_memory_alone(counted: Counted) -> None:
     """A round reads its result, so it waits; it is never held up by a copy of its rows."""
-    case, result = counted
+    case, result = counted[0], counted[1]()
     if "evaluation" not in case.settings:
         assert result.evaluations == []
         return
@@ -76,9 +79,9 @@ def test_rounds_of_evaluation_send_pinned_memory_alone(counted: tuple[Case, Resu
         assert not [wait for wait in waits if "a copy to the device" in wait]
 
 
-def test_counts_of_a_step_are_the_stored_ones(counted: tuple[Case, Result]) -> None:
+def test_counts_of_a_step_are_the_stored_ones(counted: Counted) -> None:
     """Kernels, bytes, launches, copies and the peak of memory; and of a round of evaluation."""
-    case, result = counted
+    case, result = counted[0], counted[1]()
     version, cases = stored.load()
     assert str(case) in cases, f"Count it: {stored.COMMAND} {case.name!r}"
     differences = stored.differences(stored.figures(result), cases[str(case)])

@@ -142,6 +142,7 @@ STEPS = st.lists(
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example([("cancel", 0), ("api.pre_delete", 0)])
 @example([("cancel", 0), ("store.called", 0), ("answers again", 0)])
 @example([("cancel", 0), ("store.replied", 0), ("answers again", 0)])
 @given(STEPS)
