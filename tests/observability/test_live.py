@@ -21,9 +21,7 @@ from tests.support.observability.promql import (
 )
 from tests.support.system.processes import wait_until
 from tests.support.system.required_tools import needs
-from trainer.evaluators.registry import DEFAULTS as EVALUATORS
 from trainer.evaluators.registry import evaluator_names, part_of
-from trainer.methods.registry import DEFAULTS as METHODS
 from trainer.methods.registry import method_names
 
 pytestmark = [
@@ -37,17 +35,25 @@ SERIES = 'count({__name__=~"moco_.+"})'
 LEARNED_S = 45.0
 """Seconds of training before the queries."""
 NEEDS: dict[str, dict[str, object]] = {
-    "moco": {"learned_temperature": True},
+    "moco": {"temperature": {"learned": 0.07}},
     "anomaly": {"normal": ["0"]},
     "linear": {"positive_label": "1"},
+    "few_label": {"positive_label": "1"},
     "classifier": {"positive_label": "1"},
 }
 """Settings that a method or an evaluator needs to have all its signals."""
+
+EVALUATED = {
+    "moco": [name for name in evaluator_names() if name != "classifier"],
+    "classification": ["classifier"],
+}
+"""Method -> the evaluators of its job."""
 
 PRETEXTS = [{"name": name} for name in ("rotation",)]
 BESIDE: dict[str, dict[str, object]] = {
     "moco": {"auxiliary": PRETEXTS, "test_dataset": "digits"},
     "none": {"auxiliary": PRETEXTS},
+    "classification": {"test_dataset": "digits"},
 }
 """Settings of a job beside its method: pretexts, and images to measure them on."""
 
@@ -67,7 +73,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 def prometheus(live: Live) -> Prometheus:
     """It sees from the beginning how the service gets its dataset `digits`."""
     found = live.scraped()
-    live.moco("dataset", "add", str(live.digits(200)), "--name", "digits")
+    live.moco("dataset", "add", str(live.digits(200)), "--masks", "masks", "--name", "digits")
     return found
 
 
@@ -82,31 +88,19 @@ def toured(live: Live, prometheus: Prometheus) -> set[Query]:
     """
     seen: set[Query] = set()
     for method in method_names():
-        evaluators = _evaluators_of(method)
-        evaluation = [{**_named(name), "every_epochs": 5} for name in evaluators]
+        evaluators = EVALUATED.get(method, [])
         spec = {"dataset": "digits", "epochs": 20_000, "signals_every_steps": 5, **QUICK}
-        spec |= {"method": _named(method), "evaluation": evaluation or None}
-        spec |= BESIDE.get(method, {})
-        job = live.client.jobs.create(spec)
-        signals = [signal for name in evaluators for signal in part_of(name, "spec").SIGNALS]
-        signals = signals or ["loss"]
-        series = [SIGNAL_METRICS[name] for name in signals if name in SIGNAL_METRICS]
-        for name in series:
-            _wait_for(prometheus, f'{name}{{job_id="{job.id}"}}')
+        rounds = [{**_named(name), "every_epochs": 5} for name in evaluators]
+        spec |= {"method": _named(method), "evaluation": rounds or None}
+        job = live.client.jobs.create(spec | BESIDE.get(method, {}))
+        signals = [name for each in evaluators for name in part_of(each, "spec").SIGNALS]
+        for name in SIGNAL_METRICS.keys() & {"loss", *signals}:
+            _wait_for(prometheus, f'{SIGNAL_METRICS[name]}{{job_id="{job.id}"}}')
         _wait_for(prometheus, f'moco_train_steps_total{{job_id="{job.id}"}} > 20')
         seen |= {query for query in queries() if _is_finite(prometheus, query)}
         live.client.jobs.cancel(job.id)
         live.client.jobs.wait(job.id)
     return seen
-
-
-def _evaluators_of(method: str) -> list[str]:
-    """Return all evaluators of a kind of job for its default method, none for other methods."""
-    of_finetune = EVALUATORS["finetune"]
-    if method == METHODS["finetune"]:
-        return [of_finetune]
-    is_default = method == METHODS["pretrain"]
-    return [name for name in evaluator_names() if is_default and name != of_finetune]
 
 
 def _wait_for(prometheus: Prometheus, series: str) -> None:

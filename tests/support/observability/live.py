@@ -115,16 +115,22 @@ class Live:
         return prometheus
 
     def digits(self, rows: int) -> Path:
-        """Write `rows` of scikit-learn's digits, as PNG files in a folder for each class."""
+        """Write `rows` of scikit-learn's digits as PNG files, with masks of their ink.
+
+        Each in a folder of its class, below `images` and `masks`.
+        """
         from PIL import Image
 
-        images, labels = load_digits(return_X_y=True)
+        digits, labels = load_digits(return_X_y=True)
         for row in range(rows):
-            folder = self.folder / "digits" / str(labels[row])
-            folder.mkdir(parents=True, exist_ok=True)
-            pixels = (images[row].reshape(8, 8) * 255 / 16).astype("uint8")
-            Image.fromarray(pixels).resize((16, 16)).save(folder / f"{row}.png")
-        (self.folder / "digits" / "0" / "broken.png").write_text("no image")
+            pixels = (digits[row].reshape(8, 8) * 255 / 16).astype("uint8")
+            image = Image.fromarray(pixels).resize((16, 16))
+            mask = image.point(lambda value: int(value > 127))
+            for kind, written in (("images", image), ("masks", mask)):
+                folder = self.folder / "digits" / kind / str(labels[row])
+                folder.mkdir(parents=True, exist_ok=True)
+                written.save(folder / f"{row}.png")
+        (self.folder / "digits" / "images" / "0" / "broken.png").write_text("no image")
         return self.folder / "digits"
 
     def _worker(self, module: str, pools: str) -> str:
