@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from benchmarks.suites.breadth.archives import Images
 from benchmarks.suites.breadth.figures import Figure, Values
@@ -20,11 +22,15 @@ from trainer.engine.train import RunPaths, train
 from trainer.exports.embeddings import EMBEDDING
 from trainer.exports.publish import FOLDER
 from trainer.inference.embedder import embed
+from trainer.schema.artifact_names import STATE
 from trainer.schema.events import Evaluated, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
 
+HEAD = "tower.head."
+LAYER_TENSORS = ("weight", "bias", "running_mean", "running_var")
+BATCH_NORM_EPS = 1e-5
 Settings = Mapping[str, Any]
 """A job spec in words, without dataset and seed."""
 
@@ -117,3 +123,27 @@ def embedded(artifacts: Path, archive: Path, lab: Lab) -> Embedded:
     values = np.array(table.column(EMBEDDING).to_pylist(), np.float64)
     labels = np.array([label or "" for label in table.column("label").to_pylist()])
     return Embedded(tuple(table.column("name").to_pylist()), labels, values)
+
+
+def projected(artifacts: Path, rows: Embedded) -> Embedded:
+    """Return the rows after the projection head of a job that exports `training_state`."""
+    state = load_file(artifacts / STATE)
+    layers = sorted({int(key.split(".")[2]) for key in state if key.startswith(HEAD)})
+    values = rows.values
+    for layer, following in zip_longest(layers, layers[1:]):
+        own = {name: state.get(f"{HEAD}{layer}.{name}") for name in LAYER_TENSORS}
+        values = _applied(own, values)
+        if following is not None and following > layer + 1:  # a layer without tensors: ReLU
+            values = np.maximum(values, 0.0)
+    return Embedded(rows.names, rows.labels, values)
+
+
+def _applied(layer: Mapping[str, NDArray[np.float32] | None], values: Values) -> Values:
+    """Return values after a linear layer, or after a batch norm by its running statistics."""
+    weight, bias, mean, var = (layer[name] for name in LAYER_TENSORS)
+    if mean is not None and var is not None:
+        values = (values - mean) / np.sqrt(var + BATCH_NORM_EPS)
+        values = values if weight is None else values * weight
+    elif weight is not None:
+        values = values @ weight.T
+    return np.asarray(values if bias is None else values + bias, np.float64)

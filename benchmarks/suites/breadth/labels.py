@@ -19,6 +19,7 @@ from benchmarks.suites.breadth.jobs import (
     Experiment,
     embedded,
     over_seeds,
+    projected,
 )
 from benchmarks.suites.breadth.lab import Lab, Piece
 from benchmarks.suites.breadth.pixels import nearest_label, raw_pixels
@@ -35,29 +36,32 @@ COMMON: Mapping[str, Any] = {
     "batch_rows": 128,
     # Letters are not mirrored, and a stroke is as telling as a shape: mild crops and turns.
     "views": {
-        "side_px": 32,
+        "side_px": 28,
         "crop_scale": (0.6, 1.0),
         "flip_p": 0.0,
         "jitter_p": 0.0,
         "rotation_p": 0.8,
         "rotation_degrees": 15.0,
     },
-    "epochs": 60,
+    "epochs": 12,
     "schedule": {"name": "cosine", "per": "step"},
-    "evaluation": {"name": "retrieval", "every_epochs": 60},
+    "evaluation": {"name": "retrieval", "every_epochs": 12},
 }
 OMNIGLOT: Mapping[str, Mapping[str, Any]] = {
     "triplet": {**COMMON, "method": {"name": "triplet"}},
     "supcon": {**COMMON, "method": {"name": "supcon"}},
 }
-"""Chosen by training on small1 without Korean and asking for Korean characters."""
+"""Chosen by training on small1 without Korean and asking for Korean characters: .85 and .90 found,
+raw pixels .45."""
 SIAMESE: Mapping[str, Any] = {
     "encoder": {"name": "small"},
     "method": {"name": "siamese"},
     "positives": {"name": "label"},
-    "views": {"crop_scale": (0.6, 1.0), "flip_p": 0.0, "jitter_p": 0.0},
+    "views": {"side_px": 16, "crop_scale": (0.8, 1.0), "flip_p": 0.0, "jitter_p": 0.0},
     "epochs": 20,
+    "schedule": {"name": "cosine", "per": "step"},
     "evaluation": None,
+    "exports": ["training_state"],
 }
 
 
@@ -66,7 +70,8 @@ def omniglot(lab: Lab) -> Iterator[Row]:
     train, test = omniglot_images(lab)
     names, pixels = raw_pixels(test.archive, RAW_SIDE_PX)
     labels = np.array([name.partition("/")[0] for name in names])
-    raw = float(np.mean(nearest_label(pixels, pixels, labels, is_same=True) == labels))
+    centered = pixels - pixels.mean(axis=0)
+    raw = float(np.mean(nearest_label(centered, centered, labels, is_same=True) == labels))
     for method, settings in OMNIGLOT.items():
         signals = Experiment(f"omniglot-{method}", settings, train, test).signals(lab)
         figure = signals["hit_at_1"]
@@ -74,7 +79,7 @@ def omniglot(lab: Lab) -> Iterator[Row]:
             claim=f"{method}: R@1 of characters never seen",
             data="Omniglot small1, asked on small2 without Greek and Latin",
             figure=str(figure),
-            baseline=f"raw pixels {raw:.3f} at {RAW_SIDE_PX} px; "
+            baseline=f"raw pixels {raw:.3f} at {RAW_SIDE_PX} px, centered; "
             f"untrained {signals['hit_at_1_untrained'].mean:.3f}",
             wanted=f">= {RECALL}",
             is_met=figure.mean >= RECALL,
@@ -101,7 +106,10 @@ def siamese(lab: Lab) -> Iterator[Row]:
 
     def measure(spec: ResolvedSpec) -> Piece:
         artifacts = experiment.run(spec, lab).artifacts
-        val, test = (embedded(artifacts, parts[each].archive, lab) for each in ("val", "test"))
+        val, test = (
+            projected(artifacts, embedded(artifacts, parts[each].archive, lab))
+            for each in ("val", "test")
+        )
         return {"pair_accuracy": pair_accuracy(test, best_threshold(val))}
 
     figure = over_seeds(experiment.pieces(lab, measure))["pair_accuracy"]

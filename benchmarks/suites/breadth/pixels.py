@@ -24,7 +24,7 @@ def raw_pixels(archive: Path, side_px: int) -> tuple[tuple[str, ...], Values]:
 
 def _gray(content: bytes, side_px: int) -> Values:
     with Image.open(io.BytesIO(content)) as image:
-        small = image.convert("L").resize((side_px, side_px), Image.Resampling.BOX)
+        small = image.convert("L").resize((side_px, side_px), Image.Resampling.BILINEAR)
         return np.asarray(small, np.float64).ravel() / 255.0
 
 

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from benchmarks.suites.breadth.archives import Entry, balanced, digit_entries, images_of
-from benchmarks.suites.breadth.jobs import Experiment, embedded, over_seeds
+from benchmarks.suites.breadth.jobs import Embedded, Experiment, embedded, over_seeds, projected
 from benchmarks.suites.breadth.lab import Lab
 from benchmarks.suites.breadth.pixels import raw_pixels
 from trainer.data.pack.format import Pack
+from trainer.nn.heads import HeadForm, mlp_head
+from trainer.schema.artifact_names import STATE
 from trainer.spec.resolved import ResolvedSpec
 
 
@@ -72,3 +76,16 @@ def test_a_job_for_each_seed(lab: Lab) -> None:
     assert sorted(runs[0].names) == sorted(names)
     assert pixels.shape == (48, 64)
     assert [name.partition("/")[0] for name in runs[0].names] == runs[0].labels.tolist()
+
+
+def test_a_projection_is_that_of_torch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    form = HeadForm(6, 3, layers=2, batch_norm="hidden", splits=1, has_last_bias=True)
+    head = mlp_head(4, form)
+    head.train()(torch.randn(32, 4))
+    state = {f"tower.head.{name}": value for name, value in head.state_dict().items()}
+    save_file(state, tmp_path / STATE)
+    values = torch.randn(5, 4)
+    rows = Embedded(("x",) * 5, np.array(["y"] * 5), values.double().numpy())
+    expected = head.eval()(values).detach().numpy()
+    assert projected(tmp_path, rows).values == pytest.approx(expected, abs=1e-5)
