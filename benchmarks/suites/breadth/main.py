@@ -31,8 +31,8 @@ CLAIMS: tuple[Claim, ...] = (
     *tiles.CLAIMS,
     *sequences.CLAIMS,
 )
-NOT_THERE = ("segmentation of tiles", "rotation", "colour", "fine-tuning from few labels")
-"""Claims about images whose method or evaluator the trainer does not have yet."""
+NOT_MEASURED = ("segmentation of tiles", "rotation", "colour", "fine-tuning from few labels")
+"""Claims about images that this suite does not measure yet."""
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def section(
         for claim in claims
         if not rows[claim.name]
     ]
-    not_run += [f"- {name}: not run: not there" for name in NOT_THERE]
+    not_run += [f"- {name}: not run: not measured here yet" for name in NOT_MEASURED]
     about = (
         f"{seeds} seeds; intervals are Student's for the mean of the seeds, unless a row says "
         "otherwise. Seconds are of all seeds, training and evaluation, and those that the threads "
