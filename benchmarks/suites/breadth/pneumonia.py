@@ -46,7 +46,7 @@ SETTINGS: Mapping[str, Any] = {
     "schedule": {"name": "cosine", "per": "step"},
     "evaluation": None,
 }
-"""From the recipes of the method; not tuned on the validation rows yet."""
+"""Settings of the method's recipes; not tuned on the validation rows yet."""
 
 
 @dataclass(frozen=True, slots=True)

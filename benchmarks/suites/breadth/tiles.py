@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, Any] = {
     "schedule": {"name": "cosine", "per": "step"},
     "evaluation": {"name": "anomaly", "every_epochs": 30, "normal": [GOOD], "k": NEIGHBOURS},
 }
-"""From the recipes of the method; not tuned on held-out tiles yet."""
+"""Settings of the method's recipes; not tuned on held-out tiles yet."""
 
 
 def tiles(lab: Lab) -> Iterator[Row]:
