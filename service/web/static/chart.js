@@ -230,6 +230,7 @@ class Chart {
   traces() {
     return this.options.series.flatMap(({ name, label, color = "--series-1", dash = "solid" }) => {
       const { step, value } = this.curve(name);
+      if (!step.length) return [];
       const { smoothing } = this.group.view;
       const made = {
         x: step, y: value, name: label, type: "scatter", mode: step.length === 1 ? "markers" : "lines",

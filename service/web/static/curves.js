@@ -105,12 +105,12 @@ function lossOf(chart, more) {
   return { ...chart, also: filling, bands: (series, { range }) => bands(...filling.map(({ name, fills }) => fillingBand(fills, series[name], range))) };
 }
 
-/** All charts of one job, with their tools; `more` are further signals. `charts` takes readings of `names`. */
+/** All charts of one job, with their tools; `more` are further signals. `charts` takes readings of `names`. A chart other than the loss appears with its first reading: a job may never have one. */
 export function curvesOf(jobId, more = []) {
   const names = [...NAMES, ...more.map(({ name }) => name)];
   const charts = new Charts({ finer: (first, last) => readSteps(jobId, { names, first, last }) });
   const [loss, ...others] = CHARTS;
-  const all = [lossOf(loss, more), ...others, ...more.map(chartOf)];
+  const all = [lossOf(loss, more), ...others.map((chart) => ({ ...chart, optional: true })), ...more.map(chartOf)];
   const element = h("div", { class: "stack" }, charts.tools.element, h("div", { class: "charts" }, all.map((options) => charts.add(options))));
   return { element, charts, names };
 }

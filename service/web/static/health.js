@@ -89,7 +89,7 @@ function changed({ job }) {
 
 function fine(job) {
   const { verdict, step } = job.progress;
-  if (job.status === "succeeded") return say("ok", "Done", verdict ? `${verdict.word}: ${verdict.evidence}` : "Training finished.", "Download the encoder from the Files tab.");
+  if (job.status === "succeeded") return say("ok", "Done", verdict ? `${verdict.word}: ${verdict.evidence}` : "Training finished.", `Download the ${job.spec.kind === "finetune" ? "classifier" : "encoder"} from the Files tab.`);
   if (!step || !verdict) return say("busy", "Starting", "The worker is preparing the run.", "Nothing to do.");
   return say("ok", verdict.word, verdict.evidence, verdict.advice);
 }
