@@ -64,8 +64,8 @@ LEARNING: Final = (
     Mutant(
         "a threshold is chosen on test rows",
         "trainer/evaluators/linear/evaluator.py",
-        "threshold = self.threshold(probe)",
-        "threshold = chosen_threshold(self.spec.threshold, _scored(answers, self.positive))",
+        "answers, self.threshold(probe), features",
+        "answers, chosen_threshold(self.spec.threshold, self.classes.scored(answers)), features",
         (
             "tests/trainer/evaluators/linear/test_linear.py::"
             "test_other_test_labels_change_no_threshold",

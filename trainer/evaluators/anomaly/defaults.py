@@ -1,6 +1,7 @@
 """Default values of the anomaly evaluation, and what a dataset must have. Loads no tensors."""
 
 from trainer.evaluators.anomaly.spec import AnomalySpec
+from trainer.evaluators.default_rules import about_rounds, baselines
 from trainer.evaluators.label_checks import check_label, listed
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
@@ -15,15 +16,7 @@ def _normal(_spec: JobSpec, facts: DatasetFacts, _own: AnomalySpec) -> Choice:
     return facts.labels, "the labels that are trained on"
 
 
-def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: AnomalySpec) -> Choice:
-    return max(1, filled(spec.epochs) // ROUNDS), f"about {ROUNDS} rounds in the whole run"
-
-
-def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: AnomalySpec) -> Choice:
-    return True, "baselines put the figures in context"
-
-
-RULES = (("normal", _normal), ("every_epochs", _every_epochs), ("baselines", _baselines))
+RULES = (("normal", _normal), ("every_epochs", about_rounds(ROUNDS)), ("baselines", baselines))
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""
 
 

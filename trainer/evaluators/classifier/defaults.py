@@ -1,21 +1,17 @@
 """Default values of the evaluation of a classifier. Loads no tensors."""
 
 from trainer.evaluators.classifier.spec import ClassifierSpec
+from trainer.evaluators.default_rules import about_rounds
 from trainer.evaluators.label_checks import check_positive_label
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import Choice, filled
 
 ROUNDS = 20
 """Rounds of a job: enough for a curve."""
 
 
-def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: ClassifierSpec) -> Choice:
-    return max(1, filled(spec.epochs) // ROUNDS), f"about {ROUNDS} rounds"
-
-
-RULES = (("every_epochs", _every_epochs),)
+RULES = (("every_epochs", about_rounds(ROUNDS)),)
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""
 
 

@@ -1,21 +1,10 @@
 """Default values of the clustering evaluation. Loads no tensors."""
 
-from trainer.evaluators.clustering.spec import ClusteringSpec
-from trainer.schema.events import DatasetFacts
-from trainer.spec.job import JobSpec
-from trainer.spec.rules import Choice, filled
+from trainer.evaluators.default_rules import about_rounds, baselines
 
 ROUNDS = 10
 """Rounds of a job: each takes seconds."""
 
 
-def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: ClusteringSpec) -> Choice:
-    return max(1, filled(spec.epochs) // ROUNDS), f"about {ROUNDS} rounds in the whole run"
-
-
-def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: ClusteringSpec) -> Choice:
-    return True, "baselines put the figures in context"
-
-
-RULES = (("every_epochs", _every_epochs), ("baselines", _baselines))
+RULES = (("every_epochs", about_rounds(ROUNDS)), ("baselines", baselines))
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""

@@ -1,22 +1,19 @@
 """Default values of the few-label score. Loads no tensors."""
 
+from trainer.evaluators.default_rules import at_the_end, baselines
 from trainer.evaluators.few_label.spec import FewLabelSpec
 from trainer.evaluators.label_checks import check_positive_label
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import Choice, filled
 
-
-def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: FewLabelSpec) -> Choice:
-    return filled(spec.epochs), "the draws take longer than an epoch, so they are done at the end"
-
-
-def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: FewLabelSpec) -> Choice:
-    return True, "baselines put the accuracy in context"
-
-
-RULES = (("every_epochs", _every_epochs), ("baselines", _baselines))
+RULES = (
+    (
+        "every_epochs",
+        at_the_end("the draws take longer than an epoch, so they are done at the end"),
+    ),
+    ("baselines", baselines),
+)
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""
 
 

@@ -1,5 +1,6 @@
 """Default values of the nearest-neighbor evaluation. Loads no tensors."""
 
+from trainer.evaluators.default_rules import baselines
 from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE, KnnSpec
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
@@ -37,9 +38,5 @@ def smallest_class(spec: JobSpec, facts: DatasetFacts, own: KnnSpec) -> int:
     return min(counts, default=0) * min(bank, own.bank_rows) // max(1, labelled)
 
 
-def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: KnnSpec) -> Choice:
-    return True, "baselines put the accuracy in context"
-
-
-RULES = (("k", _neighbors), ("baselines", _baselines))
+RULES = (("k", _neighbors), ("baselines", baselines))
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""

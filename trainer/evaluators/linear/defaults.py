@@ -1,21 +1,18 @@
 """Default values of the linear probe. Loads no tensors."""
 
+from trainer.evaluators.default_rules import at_the_end, baselines
 from trainer.evaluators.label_checks import check_positive_label
 from trainer.evaluators.linear.spec import LinearProbeSpec
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import Choice, filled
 
-
-def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: LinearProbeSpec) -> Choice:
-    return filled(spec.epochs), "a fit takes longer than an epoch, so it is done once, at the end"
-
-
-def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: LinearProbeSpec) -> Choice:
-    return True, "baselines put the accuracy in context"
-
-
-RULES = (("every_epochs", _every_epochs), ("baselines", _baselines))
+RULES = (
+    (
+        "every_epochs",
+        at_the_end("a fit takes longer than an epoch, so it is done once, at the end"),
+    ),
+    ("baselines", baselines),
+)
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""
 
 

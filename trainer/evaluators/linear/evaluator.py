@@ -6,20 +6,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.evaluators.base import EvaluationData, FeatureBank, NotMeasured
-from trainer.evaluators.binary import (
-    Scored,
-    Threshold,
-    binary_figures,
-    chosen_threshold,
-    roc_rows,
-    threshold_row,
-)
-from trainer.evaluators.classification import (
-    Answers,
-    class_figures,
-    confusion_rows,
-    per_class_rows,
-)
+from trainer.evaluators.binary import Threshold, chosen_threshold
+from trainer.evaluators.class_results import Classes
+from trainer.evaluators.classification import Answers
 from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
@@ -32,7 +21,7 @@ from trainer.evaluators.labelled_rows import (
 )
 from trainer.evaluators.linear.probe import Probe, ProbeFit
 from trainer.evaluators.linear.spec import SIGNALS, ResolvedLinearProbeSpec
-from trainer.schema.evaluation import Features, Figure
+from trainer.schema.evaluation import Figure
 from trainer.spec.resolved import ResolvedSpec
 
 
@@ -50,53 +39,32 @@ class Linear(ComparedEvaluator[ResolvedLinearProbeSpec]):
     """Logistic regression on features of the bank, asked for the class of test rows."""
 
     rows: Rows
-    labels: tuple[str, ...]
-    positive: int | None
-    """Class to tell from all others."""
-    seed: int
+    classes: Classes
 
     signals = frozenset(SIGNALS)
     baseline_tables = frozenset({"roc", "at_threshold"})
 
     def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
         """Return the figures and tables of one subject. Raises Stopped."""
-        probe = ProbeFit(self.spec, len(self.labels), self.seed)(
+        probe = ProbeFit(self.spec, len(self.classes.labels), self.classes.seed)(
             self.rows.bank.on_host(bank, subject.feature),
             validation=self.rows.validation,
             bank=bank,
         )
         tested = self.rows.test.on_host(bank, subject.feature)
         answers = Answers(probe.probabilities(tested.features), tested.labels.numpy())
-        return self._summarized(answers, subject.features, probe)
+        result = self.classes.result(answers, self.threshold(probe), features=subject.features)
+        return result._replace(notes=(*probe.notes, *result.notes))
 
     def constant(self) -> tuple[Figure, ...]:
         """Return the figures of answering with the share of each class in the bank."""
-        counts = self.rows.bank.labels.cpu().bincount(minlength=len(self.labels)).double()
-        shares = (counts / counts.sum()).expand(len(self.rows.test.labels), -1)
-        answers = Answers(shares.numpy(), self.rows.test.labels.cpu().numpy())
-        return class_figures("linear", answers, seed=self.seed, features="majority class")
+        return self.classes.of_shares(self.rows.bank.labels, self.rows.test.labels)
 
-    def _summarized(self, answers: Answers, features: Features, probe: Probe) -> ComparedResult:
-        figures = class_figures("linear", answers, seed=self.seed, features=features)
-        tables = {
-            "per_class": per_class_rows(answers, self.labels),
-            "confusion": confusion_rows(answers, self.labels),
-        }
-        if self.positive is None:
-            return ComparedResult(figures, tables, probe.notes)
-        threshold = self.threshold(probe)
-        test = _scored(answers, self.positive)
-        figures += binary_figures(test, threshold, seed=self.seed, features=features)
-        tables["roc"] = roc_rows(test, features=features)
-        label = self.labels[self.positive]
-        tables["at_threshold"] = [threshold_row(test, threshold, label=label, features=features)]
-        notes = (*probe.notes, *([threshold.note] if threshold.note else []))
-        return ComparedResult(figures, tables, notes)
-
-    def threshold(self, probe: Probe) -> Threshold:
+    def threshold(self, probe: Probe) -> Threshold | None:
         """Return the threshold of the rule, from the answers for validation rows alone."""
-        assert self.positive is not None
-        return chosen_threshold(self.spec.threshold, _scored(probe.validation, self.positive))
+        if self.classes.positive is None:
+            return None
+        return chosen_threshold(self.spec.threshold, self.classes.scored(probe.validation))
 
 
 def plan(
@@ -116,12 +84,6 @@ def plan(
     return Linear(
         own,
         Rows(bank, test, validation),
-        pack.facts.labels,
-        positive_class(pack, own.positive_label),
-        spec.seed,
+        Classes("linear", pack.facts.labels, positive_class(pack, own.positive_label), spec.seed),
         notes=label_notes(spec, data, test.rows),
     )
-
-
-def _scored(answers: Answers, positive: int) -> Scored:
-    return Scored(answers.probabilities[:, positive], answers.labels == positive)

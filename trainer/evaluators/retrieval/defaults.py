@@ -1,5 +1,6 @@
 """Default values of the retrieval evaluation. Loads no tensors."""
 
+from trainer.evaluators.default_rules import baselines
 from trainer.evaluators.retrieval.spec import KS, RetrievalSpec
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
@@ -10,9 +11,5 @@ def _k(_spec: JobSpec, _facts: DatasetFacts, _own: RetrievalSpec) -> Choice:
     return KS[-1], "a screen of results"
 
 
-def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: RetrievalSpec) -> Choice:
-    return True, "baselines put the figures in context"
-
-
-RULES = (("k", _k), ("baselines", _baselines))
+RULES = (("k", _k), ("baselines", baselines))
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""

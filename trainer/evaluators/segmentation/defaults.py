@@ -1,24 +1,16 @@
 """Default values of the segmentation evaluation, and what a dataset must have. Loads no tensors."""
 
+from trainer.evaluators.default_rules import about_rounds, baselines
 from trainer.evaluators.segmentation.spec import SegmentationSpec
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import Choice, filled
 
 ROUNDS = 5
 """Rounds of a job: each trains a classifier."""
 
 
-def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: SegmentationSpec) -> Choice:
-    return max(1, filled(spec.epochs) // ROUNDS), f"about {ROUNDS} rounds in the whole run"
-
-
-def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: SegmentationSpec) -> Choice:
-    return True, "baselines put the figures in context"
-
-
-RULES = (("every_epochs", _every_epochs), ("baselines", _baselines))
+RULES = (("every_epochs", about_rounds(ROUNDS)), ("baselines", baselines))
 """Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""
 
 

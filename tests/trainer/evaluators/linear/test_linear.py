@@ -116,17 +116,17 @@ def test_the_protocol_of_moco_is_that_of_torch(tmp_path: Path) -> None:
     from trainer.rng.seeds import derived_seed
 
     inputs, targets = torch.from_numpy(features), torch.from_numpy(labels)
-    fitter = ProbeFit(plan.evaluator.spec, 3, plan.evaluator.seed)
+    fitter = ProbeFit(plan.evaluator.spec, 3, plan.evaluator.classes.seed)
     probe = fitter(
         Labelled(inputs, targets), validation=plan.evaluator.rows.validation, bank=plan.bank()
     )
     layer = torch.nn.Linear(inputs.shape[1], 3, dtype=torch.float64)
     with torch.no_grad():
-        layer.weight.copy_(0.01 * _normal(3, inputs.shape[1], seed=plan.evaluator.seed))
+        layer.weight.copy_(0.01 * _normal(3, inputs.shape[1], seed=plan.evaluator.classes.seed))
         layer.bias.zero_()
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [60, 80])
-    key = derived_seed(plan.evaluator.seed, "linear probe")
+    key = derived_seed(plan.evaluator.classes.seed, "linear probe")
     for epoch in range(100):
         rows = permuted_rows(torch.arange(len(targets)), total=len(targets), seed=key, epoch=epoch)
         for batch in torch.split(rows, 256):
