@@ -6,6 +6,7 @@ the resolved spec, so that what is compared is the implementation.
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from trainer.nn.views import Pixels
 from trainer.spec.resolved import ResolvedSpec
 
 
-class Peer(nn.Module):
+class Peer(nn.Module, ABC):
     """Encoder with a head; the base of all."""
 
     world = ALONE
@@ -53,9 +54,9 @@ class Peer(nn.Module):
         features: Tensor = self.encoder(view.pixels)
         return features
 
+    @abstractmethod
     def loss(self, first: Tensor, second: Tensor, momentum: float) -> Tensor:
         """Return the loss of two batches of views; `momentum` is that of a slow network."""
-        raise NotImplementedError
 
 
 class MoCo(Peer):
