@@ -39,28 +39,25 @@ def _distinct(evaluation: object) -> object:
         raise PydanticCustomError(
             "no_evaluator", "the list is empty; name an evaluator, or set evaluation to null"
         )
-    names = [evaluator.name for evaluator in evaluation]
-    for name in names:
-        if names.count(name) > 1:
-            raise PydanticCustomError(
-                "repeated_evaluator",
-                "{name} is listed more than once; keep one entry for each evaluator",
-                {"name": name},
-            )
+    _check_different(evaluation, code="repeated_evaluator", what="evaluator")
     return evaluation
 
 
 def _different_pretexts(pretexts: tuple[PretextSpec, ...]) -> tuple[PretextSpec, ...]:
     """Return the pretexts. Raises PydanticCustomError unless their names differ."""
-    names = [pretext.name for pretext in pretexts]
+    _check_different(pretexts, code="repeated_pretext", what="pretext")
+    return pretexts
+
+
+def _check_different(
+    parts: tuple[EvaluatorSpec | PretextSpec, ...], *, code: str, what: str
+) -> None:
+    """Raise PydanticCustomError if a name is listed more than once."""
+    names = [part.name for part in parts]
     for name in names:
         if names.count(name) > 1:
-            raise PydanticCustomError(
-                "repeated_pretext",
-                "{name} is listed more than once; keep one entry for each pretext",
-                {"name": name},
-            )
-    return pretexts
+            detail = "{name} is listed more than once; keep one entry for each {what}"
+            raise PydanticCustomError(code, detail, {"name": name, "what": what})
 
 
 def _named(part: object, name: str) -> object:
