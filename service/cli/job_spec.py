@@ -9,6 +9,21 @@ from typing import Any
 from service.cli.exit_codes import CommandError, Exit
 
 
+def from_options(
+    options: Mapping[str, object],
+    *,
+    file: Path | None,
+    init_from: str | None,
+    sets: Iterable[str] | None,
+) -> dict[str, Any]:
+    """Return the spec in `file` with options, those of `--init-from` and `--set` on top.
+
+    Raises CommandError.
+    """
+    spec = with_options(load(file), {**options, **init_options(init_from)})
+    return with_sets(spec, sets or [])
+
+
 def load(file: Path | None) -> dict[str, Any]:
     """Return the JSON object in `file`; `-` is stdin, None an empty spec. Raises CommandError."""
     if file is None:
@@ -81,5 +96,5 @@ def _value(text: str) -> object:
 
 
 def _bad(title: str, detail: str) -> CommandError:
-    hint = "See `moco submit --help`. `--dry-run` checks a spec without running it."
+    hint = "See `--help`. `--dry-run` checks a spec without running it."
     return CommandError(title, detail=detail, hint=hint, code=Exit.USAGE)

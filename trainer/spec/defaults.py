@@ -245,7 +245,7 @@ def _check_kind(spec: JobSpec) -> None:
     if kind == spec.kind:
         return
     if spec.kind == "finetune":
-        detail = f"{spec.method.name} learns no labels; a finetune job has {DEFAULTS[spec.kind]}"
+        detail = f"{spec.method.name} does not train a classifier; use {DEFAULTS[spec.kind]}"
         raise SpecError(detail, field="method.name", also=("kind",))
     detail = f"{spec.method.name} is the method of finetune jobs; set kind to {kind}"
     raise SpecError(detail, field="method.name", also=("kind",))

@@ -6,14 +6,18 @@ import typer
 
 from service.cli import job_spec as specs
 from service.cli.commands.submit import (
+    BatchRows,
     DryRun,
     Encoder,
     Exports,
     File,
     Follow,
     InitFrom,
+    Key,
     Labelled,
+    Name,
     Ready,
+    Seed,
     Sets,
     preview,
     start,
@@ -44,10 +48,6 @@ Smoothing = Annotated[
     float | None,
     typer.Option("--label-smoothing", help="Share of a label that is spread over all classes."),
 ]
-Key = Annotated[
-    str | None,
-    typer.Option(help="Repeating a request with the same key does not create a second job."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -68,9 +68,9 @@ def finetune(
     balanced: Balanced = None,
     label_smoothing: Smoothing = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the images.")] = None,
-    batch_rows: Annotated[int | None, typer.Option(help="Batch size, in images.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
-    name: Annotated[str | None, typer.Option(help="Optional display name.")] = None,
+    batch_rows: BatchRows = None,
+    seed: Seed = None,
+    name: Name = None,
     exports: Exports = None,
     sets: Sets = None,
     file: File = None,
@@ -99,8 +99,7 @@ def finetune(
         "name": name,
         "exports": exports or None,
     }
-    options |= specs.init_options(init_from)
-    spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
+    spec = specs.from_options(options, file=file, init_from=init_from, sets=sets)
     if dry_run:
         preview(context, spec)
         return None

@@ -113,6 +113,13 @@ Gpus = Annotated[
         "--gpus", help="Total number of GPUs that train the job; they share --batch-rows."
     ),
 ]
+BatchRows = Annotated[int | None, typer.Option(help="Batch size, in images.")]
+Seed = Annotated[int | None, typer.Option(help="Random seed.")]
+Name = Annotated[str | None, typer.Option(help="Optional display name.")]
+Key = Annotated[
+    str | None,
+    typer.Option(help="Repeating a request with the same key does not create a second job."),
+]
 Follow = Annotated[bool, typer.Option("--follow/--detach", help="Watch the job until it ends.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show settings with reasons and cost; start nothing.")
@@ -139,9 +146,9 @@ def submit(
     init_from: InitFrom = None,
     positives: Positives = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the dataset.")] = None,
-    batch_rows: Annotated[int | None, typer.Option(help="Batch size, in images.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
-    name: Annotated[str | None, typer.Option(help="Optional display name.")] = None,
+    batch_rows: BatchRows = None,
+    seed: Seed = None,
+    name: Name = None,
     profile: Annotated[bool | None, typer.Option("--profile", help="Profile the run.")] = None,
     exports: Exports = None,
     gpus: Gpus = None,
@@ -151,10 +158,7 @@ def submit(
     file: File = None,
     dry_run: DryRun = False,
     follow: Follow = False,
-    idempotency_key: Annotated[
-        str | None,
-        typer.Option(help="Repeating a request with the same key does not create a second job."),
-    ] = None,
+    idempotency_key: Key = None,
 ) -> Exit | None:
     """Start a job.
 
@@ -178,8 +182,7 @@ def submit(
         "resources.nodes": nodes,
         "use_splits": _yes_or_no(use_splits),
     }
-    options |= specs.init_options(init_from)
-    spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
+    spec = specs.from_options(options, file=file, init_from=init_from, sets=sets)
     if dry_run:
         preview(context, spec)
         return None

@@ -30,7 +30,7 @@ _HINTS = {
     "data folder. `moco config list` shows which key is sent.",
     "read_only": "Set MOCO_API_KEY or --key to the key in api.key, not the one in read.key.",
     "no_dataset": "`moco dataset ls` lists all datasets.",
-    "bad_spec": "Fix it; `moco submit --dry-run` checks a job without running it.",
+    "bad_spec": "Fix it; `--dry-run` checks a job without running it.",
     "bad_cursor": "Use an id from the list, or omit --after.",
     "path_not_allowed": "Omit --in-place to upload the images, or start the service with "
     "the folder in MOCO_ALLOWED_ROOTS.",
