@@ -114,12 +114,12 @@ def over_seeds(pieces: Iterable[Mapping[str, float]]) -> dict[str, Figure]:
 
 
 def embedded(artifacts: Path, archive: Path, lab: Lab) -> Embedded:
-    """Return the features of the images of an archive, as `moco embed` makes them."""
+    """Return the features of an archive's images by name, as `moco embed` makes them."""
     out = lab.work / "features.parquet"
     embed(
         artifacts, archive, out=out, device_config=DeviceConfig(device="cpu", threads=lab.threads)
     )
-    table = pq.read_table(out)
+    table = pq.read_table(out).sort_by("name")
     values = np.array(table.column(EMBEDDING).to_pylist(), np.float64)
     labels = np.array([label or "" for label in table.column("label").to_pylist()])
     return Embedded(tuple(table.column("name").to_pylist()), labels, values)

@@ -60,7 +60,8 @@ def measured(claim: Claim, lab: Lab) -> list[Row]:
     rows: list[Row] = []
     lab.spent.clear()
     for row in claim.measure(lab):
-        seconds, processor_s = (sum(times) for times in zip(*lab.spent, strict=True))
+        seconds = sum(piece.seconds for piece in lab.spent)
+        processor_s = sum(piece.processor_s for piece in lab.spent)
         rows.append(replace(row, seconds=seconds, processor_s=processor_s))
         lab.spent.clear()
         print_lines(rows[-1].markdown())

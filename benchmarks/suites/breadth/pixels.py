@@ -12,10 +12,10 @@ from benchmarks.suites.breadth.figures import Values
 
 
 def raw_pixels(archive: Path, side_px: int) -> tuple[tuple[str, ...], Values]:
-    """Return the names and gray values in 0..1 of an archive's images, [N, side_px^2]."""
+    """Return the names and gray values in 0..1 of an archive's images by name, [N, side_px^2]."""
     names, rows = [], []
     with zipfile.ZipFile(archive) as images:
-        for name in images.namelist():
+        for name in sorted(images.namelist()):
             if name.endswith((".png", ".jpg")):
                 names.append(name)
                 rows.append(_gray(images.read(name), side_px))

@@ -1,9 +1,13 @@
 """Arithmetic of the claims, against scikit-learn and by hand."""
 
+import io
 import math
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
@@ -11,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.suites.breadth import labels, probes, sequences, tiles
 from benchmarks.suites.breadth.figures import Figure, auroc, bootstrap
 from benchmarks.suites.breadth.jobs import Embedded
-from benchmarks.suites.breadth.pixels import nearest_label
+from benchmarks.suites.breadth.pixels import nearest_label, raw_pixels
 
 DRAW = np.random.default_rng(0)
 
@@ -109,6 +113,18 @@ def test_pairs_by_hand() -> None:
     assert other == pytest.approx([math.sqrt(2.0)] * 2)
     assert labels.pair_accuracy(rows, labels.best_threshold(rows)) == 1.0
     assert labels.balanced_accuracy(alike, other, 2.0) == 0.5
+
+
+def test_raw_pixels_are_in_the_order_of_names(tmp_path: Path) -> None:
+    """As features are, so that a row of one is that of the other."""
+    values = {"pneumonia/0.png": 0, "normal/1.png": 102, "pneumonia/2.png": 255}
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name, value in values.items():
+            Image.new("L", (4, 4), value).save(content := io.BytesIO(), "png")
+            archive.writestr(name, content.getvalue())
+    names, rows = raw_pixels(tmp_path / "images.zip", 2)
+    assert names == ("normal/1.png", "pneumonia/0.png", "pneumonia/2.png")
+    assert rows.mean(axis=1).tolist() == [0.4, 0.0, 1.0]
 
 
 def test_a_query_does_not_find_itself() -> None:

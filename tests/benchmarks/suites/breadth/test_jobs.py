@@ -73,7 +73,7 @@ def test_a_job_for_each_seed(lab: Lab) -> None:
     assert all(0.0 <= value <= 1.0 for value in figures["hit"].by_seed)
     assert not np.allclose(runs[0].values, runs[1].values)
     names, pixels = raw_pixels(images.archive, 8)
-    assert sorted(runs[0].names) == sorted(names)
+    assert runs[0].names == names
     assert pixels.shape == (48, 64)
     assert [name.partition("/")[0] for name in runs[0].names] == runs[0].labels.tolist()
 

@@ -83,6 +83,19 @@ def test_rows_and_pieces_are_not_measured_twice(
     assert first.calls == 4
 
 
+def test_a_second_row_of_the_same_pieces_took_no_time(tmp_path: Path) -> None:
+    counted = Counted()
+
+    def rows(lab: Lab) -> Iterator[Row]:
+        yield from counted.rows(lab)
+        yield row(is_met=None)
+
+    claim = Claim(name="two", kind="images", files=(), settings=1, measure=rows)
+    first, second = main.measured(claim, Lab(data=tmp_path, work=tmp_path))
+    assert first.seconds > 0.0
+    assert second == row(is_met=None)
+
+
 def test_a_run_that_was_cut_goes_on_from_its_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
