@@ -25,9 +25,9 @@ from trainer.evaluators.binary import (
     side_shares,
 )
 from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
+from trainer.evaluators.cosine import unit
 from trainer.evaluators.intervals import bootstrap, share
 from trainer.evaluators.labelled_rows import evenly, image_notes, label_notes
-from trainer.evaluators.similarity import unit
 from trainer.schema.evaluation import TEXT_MAX, Features, Figure, Row
 from trainer.spec.resolved import ResolvedSpec
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trainer.evaluators.similarity import similarity
+from trainer.evaluators.cosine import similarity
 
 SIMILARITY_CELLS = 16_000_000
 """Similarities held at once."""

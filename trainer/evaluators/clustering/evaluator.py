@@ -19,6 +19,7 @@ from trainer.evaluators.clustering.agreement import (
 from trainer.evaluators.clustering.spec import FIGURES, HEADLINES, ResolvedClusteringSpec
 from trainer.evaluators.clustering.spherical_kmeans import spherical_kmeans
 from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
+from trainer.evaluators.cosine import similarity, unit
 from trainer.evaluators.intervals import bootstrap, bootstrap_means
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
@@ -28,7 +29,6 @@ from trainer.evaluators.labelled_rows import (
     label_notes,
     too_few_labels,
 )
-from trainer.evaluators.similarity import similarity, unit
 from trainer.schema.evaluation import TEXT_MAX, Figure, Row
 from trainer.spec.resolved import ResolvedSpec
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.accel.transfer import send_together
-from trainer.evaluators.similarity import similarity
+from trainer.evaluators.cosine import similarity
 from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trainer.evaluators.base import EvaluationData, FeatureBank
 from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
+from trainer.evaluators.cosine import similarity, unit
 from trainer.evaluators.geometry.spec import HEADLINES, SIGNALS, ResolvedGeometrySpec
 from trainer.evaluators.intervals import bootstrap_means, percentiles, resamples, share
 from trainer.evaluators.labelled_rows import evenly, image_notes, rows_of_split_test
-from trainer.evaluators.similarity import similarity, unit
 from trainer.losses.embedding_signals import effective_rank
 from trainer.modalities.base import Loader
 from trainer.rng.seeds import derived_seed

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.evaluators.similarity import similarity, unit
+from trainer.evaluators.cosine import similarity, unit
 
 SIMILARITY_CELLS = 4_000_000
 """Similarities held at once."""

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 from trainer.evaluators.anomaly import neighbor_distance as distances
 from trainer.evaluators.anomaly.neighbor_distance import neighbor_distance
 from trainer.evaluators.base import Stopped
-from trainer.evaluators.similarity import unit
+from trainer.evaluators.cosine import unit
 
 
 def rows(count: int, seed: int) -> torch.Tensor:

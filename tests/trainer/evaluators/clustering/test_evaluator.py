@@ -11,7 +11,7 @@ from tests.support.data.tiny_pack import blobs
 from tests.support.trainer.evaluations import evaluating, labelled_pack
 from trainer.evaluators.clustering.evaluator import Clustering, silhouette
 from trainer.evaluators.compared import Subject
-from trainer.evaluators.similarity import unit
+from trainer.evaluators.cosine import unit
 
 CLASSES = ("a", "b", "c")
 

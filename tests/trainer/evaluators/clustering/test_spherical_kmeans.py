@@ -8,7 +8,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from trainer.evaluators.base import Stopped
 from trainer.evaluators.clustering.spherical_kmeans import Clusters, spherical_kmeans
-from trainer.evaluators.similarity import unit
+from trainer.evaluators.cosine import unit
 
 
 def groups(rows: int, *, noise: float, seed: int = 0) -> torch.Tensor:

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from tests.support.data.dataset_facts import made_up_facts
 from tests.support.data.tiny_pack import blobs
 from tests.support.trainer.evaluations import evaluating, labelled_pack
+from trainer.evaluators.cosine import unit
 from trainer.evaluators.geometry.evaluator import (
     alignment,
     instance_hits,
     uniformity_figure,
 )
 from trainer.evaluators.labelled_rows import TRAINED_ON
-from trainer.evaluators.similarity import unit
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
