@@ -19,6 +19,7 @@ from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.cost import Estimate, estimate, step_work
 from trainer.spec.defaults import Resolved, resolve
 from trainer.spec.job import JobSpec
+from trainer.spec.modality_parts import check_alike
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.scaling import Scaling, scaling
 
@@ -94,7 +95,7 @@ def plan(
     if spec.test_dataset is not None:
         test, test_facts = _ready(datasets, spec.test_dataset, "test_dataset")
         _check_labels(facts, test_facts)
-        part_of(spec.views.modality, "defaults").check_alike(facts, test_facts)
+        check_alike(facts, test_facts)
         inputs["test_dataset"] = test.pack or ""
     resolved = resolve(spec, facts)
     if init is not None:

@@ -218,7 +218,7 @@ def pack(tmp_path: Path) -> Path:
     labels = np.arange(ROWS, dtype=np.int32) % 2
     phase = draw.uniform(0, 6, ROWS)[:, None]
     tones = np.sin(np.arange(LENGTH) * (0.4 + 0.8 * labels[:, None]) + phase)
-    facts = made_up_facts(rows=ROWS, labels=("low", "high"), label_rows=(30, 30))
+    facts = made_up_facts(modality="tones", rows=ROWS, labels=("low", "high"), label_rows=(30, 30))
     folder = tmp_path / "pack"
     folder.mkdir()
     (folder / "pack.json").write_text(facts.model_dump_json())
@@ -255,6 +255,7 @@ def test_a_folder_and_a_name_are_a_modality(
 
 def test_its_cost_is_estimated_and_a_job_profiled(copy: Path, pack: Path, tmp_path: Path) -> None:
     spec = spec_of(pack) | {"test_dataset": str(pack), "profile": True, "epochs": 8}
+    del spec["views"], spec["encoder"]  # filled by the modality of the dataset
     assert "profiled" in train(copy, spec, tmp_path / "out")
     flops = evaluate(copy, ESTIMATE, json.dumps(spec), (pack / "pack.json").read_text())
     assert flops == 2 * 1000 * (3 + 1), "queries forward and twice that backward, keys forward"
@@ -274,5 +275,5 @@ def test_it_is_killed_and_resumed_to_the_same_bits(copy: Path, pack: Path, tmp_p
 def test_an_encoder_of_another_modality_is_refused(copy: Path, pack: Path, tmp_path: Path) -> None:
     spec = spec_of(pack) | {"encoder": {"name": "small"}}
     refused = try_to_train(copy, spec, tmp_path / "out")
-    assert "small is an encoder for image, but views makes tones" in refused.stderr
+    assert "small is an encoder for image, but the dataset is tones" in refused.stderr
     assert not (tmp_path / "out" / "artifacts").exists()

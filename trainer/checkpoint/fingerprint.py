@@ -73,12 +73,18 @@ def fingerprint(
         "torchvision": version("torchvision"),  # to import it would take as long as torch
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "decoder": load_modality(spec).decoder(*(it for it in (facts, test_facts) if it)),
+        "decoder": _decoder(spec, facts, test_facts),
         **world.causes(),
     }
     if context.device.type == "cuda":
         causes |= context.backend_settings() | {"graphs": "on" if graphs else "off"}
     return causes
+
+
+def _decoder(spec: JobSpec, *datasets: DatasetFacts | None) -> str:
+    """Return what decodes the rows of a job's datasets when they are read."""
+    modality = load_modality(spec.views.modality)
+    return modality.decoder(*(facts for facts in datasets if facts is not None))
 
 
 def differing(before: dict[str, str], now: dict[str, str]) -> tuple[str, ...]:

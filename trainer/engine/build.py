@@ -21,6 +21,7 @@ from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.init_file import InitWeights, read_init
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import digest, restore
+from trainer.data.pack.format import modality_of
 from trainer.distributed.world import ALONE, World
 from trainer.engine.balanced_order import BalancedOrder
 from trainer.engine.batch_stream import BatchStream
@@ -50,6 +51,7 @@ from trainer.schema.evaluation import EvaluationReport
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
+from trainer.spec.modality_parts import check_modality, check_same_modality
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import steps_per_epoch
 from trainer.timing.phase_timer import timer_for
@@ -99,7 +101,7 @@ def build_run(
     _check_start(sent, world)
     with ExitStack() as stack:
         context = stack.enter_context(deterministic_device(device_config, precision=sent.precision))
-        modality = load_modality(sent)
+        modality = _modality_of(paths.pack, sent)
         pack = modality.open_pack(paths.pack, sent)
         resolved = resolve(sent, pack.facts)
         spec = resolved.spec
@@ -144,6 +146,13 @@ def build_run(
             checkpoint_manager=stack.enter_context(checkpoint_manager),
             profiler=profiler,
         )
+
+
+def _modality_of(pack: Path, sent: JobSpec) -> Modality[Any]:
+    """Return the modality of a pack. Raises SpecError for a job on other data, and DataError."""
+    name = modality_of(pack)
+    check_modality(sent, name)
+    return load_modality(name)
 
 
 def _check_start(sent: JobSpec, world: World) -> None:
@@ -352,7 +361,8 @@ def _test_loader(
     """Open the test dataset, its rows read as those of the dataset are."""
     if paths.test_pack is None:
         return None
-    modality = load_modality(spec)
+    check_same_modality(facts.modality, modality_of(paths.test_pack))
+    modality = load_modality(facts.modality)
     pack = modality.open_pack(paths.test_pack, spec, like=facts)
     return modality.loader(pack, context, threads=device_config.loader_threads, like=facts)
 

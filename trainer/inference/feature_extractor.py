@@ -70,7 +70,7 @@ def load_extractor(
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
-    modality = load_modality(job)
+    modality = load_modality(job.views.modality)
     accelerator = modality.accelerator(job, pack.facts, context)
     views = modality.views(job, pack.facts, context, accelerator=accelerator)
     return FeatureExtractor(
@@ -83,7 +83,7 @@ def load_extractor(
 
 
 def _published(folder: Path, job: ResolvedSpec) -> nn.Module:
-    network = load_modality(job).encoder(job)
+    network = load_modality(job.views.modality).encoder(job)
     try:
         network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -94,7 +94,7 @@ def _published(folder: Path, job: ResolvedSpec) -> nn.Module:
 def _of_checkpoint(folder: Path, job: ResolvedSpec) -> nn.Module:
     """Load the encoder of a checkpoint, whose every byte is checked before it is used."""
     state = checkpoints.load(folder).state
-    method = load_method(job, partial(load_modality(job).encoder, job), bf16=False)
+    method = load_method(job, partial(load_modality(job.views.modality).encoder, job), bf16=False)
     own = {key.removeprefix(METHOD): state[key] for key in state if key.startswith(METHOD)}
     try:
         method.load_state_dict(own)

@@ -150,9 +150,9 @@ class Modality(Protocol[R]):
         """
 
 
-def load_modality(spec: JobSpec) -> Modality[Any]:
-    """Return `trainer.modalities.<name>.modality.MODALITY` of the modality of a job."""
-    return cast(Modality[Any], part_of(spec.views.modality, "modality").MODALITY)
+def load_modality(name: str) -> Modality[Any]:
+    """Return `trainer.modalities.<name>.modality.MODALITY`."""
+    return cast(Modality[Any], part_of(name, "modality").MODALITY)
 
 
 def load_ingest_modality(name: str = DEFAULT) -> IngestModality[Any]:

@@ -57,11 +57,11 @@ else:
     EncoderSpec = _union("EncoderSpec", _modality_of_encoder)
 
 
-def default_views() -> AnyViewsSpec:
+def default_views(modality: str = DEFAULT) -> AnyViewsSpec:
     """Return the views of a job that names none."""
-    return cast(AnyViewsSpec, part_of(DEFAULT, "spec").ViewsSpec())
+    return cast(AnyViewsSpec, part_of(modality, "spec").ViewsSpec())
 
 
-def default_encoder() -> AnyEncoderSpec:
+def default_encoder(modality: str = DEFAULT) -> AnyEncoderSpec:
     """Return the encoder of a job that names none."""
-    return cast(AnyEncoderSpec, part_of(DEFAULT, "spec").EncoderSpec())
+    return cast(AnyEncoderSpec, part_of(modality, "spec").EncoderSpec())

@@ -228,9 +228,36 @@ class ValueMapping(Kept):
     """Number of NaN pixels, replaced by the smallest value."""
 
 
+class TextFacts(Kept):
+    """Facts about the texts of a prepared dataset."""
+
+    tokens: int
+    """Number of tokens of all texts."""
+    tokens_min: int
+    """Tokens of the shortest text."""
+    tokens_median: int
+    """Tokens of the median text."""
+    tokens_p95: int
+    """Number of tokens that 95 % of the texts do not exceed."""
+    tokens_max: int
+    """Tokens of the longest text."""
+    vocabulary: int
+    """Number of different tokens that the tokenizer knows."""
+    tokenizer_sha256: str
+    """sha256 of the tokenizer's file."""
+    special_ids: Annotated[tuple[int, int, int, int, int], Field(strict=False)] = (0, 1, 2, 3, 4)
+    """Ids of padding, unknown, begin, end and mask; -1 for a mask that the tokenizer lacks."""
+    unknown_ratio: float = 0.0
+    """Share of the tokens that the tokenizer does not know."""
+    scored_pairs: int = 0
+    """Number of pairs with a score of their similarity."""
+
+
 class DatasetFacts(Kept):
     """Facts about a prepared dataset."""
 
+    modality: str = "image"
+    """Kind of data of the rows: `image`."""
     rows: int
     """Number of images."""
     bad_files: int
@@ -241,13 +268,13 @@ class DatasetFacts(Kept):
     """Class names, in index order; empty without labels."""
     label_rows: Annotated[tuple[int, ...] | None, Field(strict=False)] = None
     """Number of images per class, in the same order; null for datasets of older versions."""
-    side_px_min: int
+    side_px_min: int = 0
     """Shorter side of the smallest image."""
-    side_px_median: int
+    side_px_median: int = 0
     """Shorter side of the median image."""
-    side_px_max: int
+    side_px_max: int = 0
     """Longer side of the largest image."""
-    same_size: bool
+    same_size: bool = False
     """True if all images have one height and one width."""
     channels: int = 3
     """Channels per image."""
@@ -255,9 +282,9 @@ class DatasetFacts(Kept):
     """Data type of the stored values."""
     values: ValueMapping | None = None
     """Mapping of pixel values; null (0 to 255) for datasets of older versions."""
-    mean: Annotated[tuple[float, ...], Field(strict=False)]
+    mean: Annotated[tuple[float, ...], Field(strict=False)] = ()
     """Mean per channel, in [0, 1], after the value mapping."""
-    std: Annotated[tuple[float, ...], Field(strict=False)]
+    std: Annotated[tuple[float, ...], Field(strict=False)] = ()
     """Standard deviation per channel, on the same scale."""
     splits: dict[str, int] = Field(default_factory=dict)
     """Number of images in `train`, `val` and `test`; empty if the source has no splits."""
@@ -285,6 +312,8 @@ class DatasetFacts(Kept):
     """Images from truncated files; the missing part is gray."""
     warnings: Annotated[tuple[DataWarning, ...], Field(strict=False)] = ()
     """Warnings to read before training."""
+    text: TextFacts | None = None
+    """Tokens and tokenizer; null for images."""
 
 
 class Ended(Record):

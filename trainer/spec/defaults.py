@@ -23,6 +23,7 @@ from trainer.schema.events import DatasetFacts
 from trainer.spec.auxiliary import check_auxiliary, held_out_signals
 from trainer.spec.batch_parts import check_parts
 from trainer.spec.job import JobSpec
+from trainer.spec.modality_parts import with_modality
 from trainer.spec.presets import with_preset
 from trainer.spec.resolved import ResolvedSpec, as_resolved
 from trainer.spec.resources import BatchNorm, check_shares, shared_groups, shared_unit
@@ -58,15 +59,15 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
 
     Raises SpecError, naming the field, when no step could be trained.
     """
+    spec, reasons = with_modality(spec, facts)
     stated, states_norm = spec.views.model_fields_set, "bn" in spec.method.model_fields_set
     _check_kind(spec)
     _check_method(spec, facts, "check_labels")
     facts = trained_on(spec, facts)
     _check_rows(facts)
     spec, of_evaluation = _evaluation(spec, facts)
-    spec, reasons = with_preset(spec)
-    reasons |= of_evaluation
-    _check_modality(spec)
+    spec, of_preset = with_preset(spec)
+    reasons |= of_preset | of_evaluation
     spec = _with_shared_groups(spec, reasons)
     rules = rules_for(spec)
     spec = _own(spec, rules)
@@ -256,16 +257,6 @@ def _check_method(spec: JobSpec, facts: DatasetFacts, name: str) -> None:
     check = getattr(part_of(spec.method.name, "defaults"), name, None)
     if check is not None:
         check(spec, facts)
-
-
-def _check_modality(spec: JobSpec) -> None:
-    """Raise SpecError for an encoder of other data than the views."""
-    if spec.encoder.modality != spec.views.modality:
-        detail = (
-            f"{spec.encoder.name} is an encoder for {spec.encoder.modality}, but views makes "
-            f"{spec.views.modality}"
-        )
-        raise SpecError(detail, field="encoder.name")
 
 
 def _check_rows(facts: DatasetFacts) -> None:

@@ -28,7 +28,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,17 +117,15 @@ class Pack:
         self._check()
 
     @classmethod
-    def open(cls, path: Path) -> "Pack":
+    def open(cls, path: Path) -> Self:
         """Open the pack in a folder. Raises DatasetMissing or DataError."""
         try:
-            meta = json.loads((path / META).read_text())
+            meta = _meta(path)
             return cls(path, _facts(meta, path), _columns(meta))
         except FileNotFoundError as error:
             raise DatasetMissing(
                 f"{path} holds no pack: {Path(error.filename).name} is missing."
             ) from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise damaged_pack(path, f"{META} is not JSON") from error
 
     def size(self, row: int) -> tuple[int, int]:
         """Return the height and width of a row, in pixels."""
@@ -226,8 +224,26 @@ def map_file(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
 
-def _facts(meta: object, path: Path) -> DatasetFacts:
-    if not isinstance(meta, dict) or meta.get("version") not in VERSIONS_READ:
+def modality_of(folder: Path) -> str:
+    """Return the modality of the pack in a folder. Raises DatasetMissing or DataError."""
+    try:
+        return str(_meta(folder).get("modality", "image"))
+    except FileNotFoundError as error:
+        raise DatasetMissing(f"{folder} holds no pack: {META} is missing.") from error
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads((folder / META).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise damaged_pack(folder, f"{META} is not JSON") from error
+    if not isinstance(meta, dict):
+        raise damaged_pack(folder, f"{META} is no object")
+    return meta
+
+
+def _facts(meta: dict[str, Any], path: Path) -> DatasetFacts:
+    if meta.get("version") not in VERSIONS_READ:
         versions = " or ".join(map(str, VERSIONS_READ))
         raise damaged_pack(path, f"{META} is not of version {versions}")
     facts = meta.get("facts")

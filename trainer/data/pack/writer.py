@@ -150,6 +150,7 @@ class PackWriter(Generic[Row]):
         unhashed = {REPORT, *part.derived}
         hashes = {record.name: record.sha256 for record in records if record.name not in unhashed}
         return DatasetFacts(
+            modality=self._modality,
             rows=part.rows,
             bad_files=self.bad_files,
             duplicates=self.duplicates,

@@ -114,7 +114,8 @@ def run_probe(
 ) -> Ended:
     """Write `out/answer` whole or not at all, and tell its files. Raises TrainerError."""
     with deterministic_device(device_config, precision="fp32") as context:
-        probe = Probe(spec, load_modality(spec.job).open_pack(pack, spec.job), context, should_stop)
+        modality = load_modality(spec.job.views.modality)
+        probe = Probe(spec, modality.open_pack(pack, spec.job), context, should_stop)
         try:
             bank, rows, neighbours = probe.search()
         except Stopped:
