@@ -13,6 +13,7 @@ from torch import Tensor
 from tests.support.data.dataset_facts import made_up_facts
 from tests.support.trainer.both_views import method_of
 from tests.support.trainer.photos import batch_of, photos, spec_of
+from tests.support.trainer.spec_members import beside
 from trainer.methods.base import Embeddings, Method
 from trainer.methods.registry import method_names, methods_of_more_views
 from trainer.modalities.image.augment.normalization import Normalization
@@ -166,13 +167,14 @@ def test_each_view_has_a_number_of_its_own() -> None:
 
 @pytest.mark.parametrize("name", method_names())
 def test_a_method_that_compares_two_views_says_which_take_more(name: str) -> None:
-    words = {"dataset": "x", "method": {"name": name}, "views": {"count": 3}}
+    words = {"dataset": "x", "method": {"name": name}, "views": {"count": 3}} | beside(name)
     facts = made_up_facts(labels=("cat", "dog"))
     spec, names = JobSpec.model_validate(words), methods_of_more_views()
     if name in names:
         assert resolve(spec, facts).spec.views.count == 3
         return
-    with pytest.raises(SpecError, match=f"compares two views; .*{', '.join(names)}") as refusal:
+    takes = "reads one view" if spec.views_per_row == 1 else "compares two views"
+    with pytest.raises(SpecError, match=f"{name} {takes}; .*{', '.join(names)}") as refusal:
         resolve(spec, facts)
     assert refusal.value.field == "views.count"
 

@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     """Training batch of one step, on the device."""
 
     views: tuple[View, ...]
-    """Views of each row: two, or one where labels are learned."""
+    """Views of each row: as many as the method reads."""
     rows: Tensor
     """Dataset rows, int64 [B]: they name the random numbers."""
     identities: Tensor

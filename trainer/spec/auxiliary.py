@@ -1,15 +1,12 @@
 """Checks of the pretexts of a job. Loads no tensors."""
 
 from trainer.pretexts.registry import part_of
-from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 
 
 def check_auxiliary(spec: JobSpec, facts: DatasetFacts) -> None:
-    """Raise SpecError for a pretext that does not fit the job, or for method none without any."""
-    if spec.method.name == "none":
-        _check_alone(spec)
+    """Raise SpecError for a pretext that does not fit the job."""
     for index, pretext in enumerate(spec.auxiliary):
         part_of(pretext.name, "defaults").check(spec, facts, pretext, field=f"auxiliary.{index}")
 
@@ -22,20 +19,3 @@ def held_out_signals(spec: JobSpec) -> list[str]:
         for name, signal in part_of(pretext.name, "spec").TEST_SIGNALS.items()
         if signal.better
     ]
-
-
-def _check_alone(spec: JobSpec) -> None:
-    if not spec.auxiliary:
-        raise SpecError(
-            "method none learns from pretexts alone, and the job has none; name one, such as "
-            "rotation, or choose another method",
-            field="auxiliary",
-            also=("method.name",),
-        )
-    if spec.positives.name != "self":
-        raise SpecError(
-            f"method none compares no images, so {spec.positives.name} has no effect; use self, "
-            "or choose another method",
-            field="positives.name",
-            also=("method.name",),
-        )

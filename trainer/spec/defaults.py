@@ -289,12 +289,16 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
 
 
 def _check_views(spec: JobSpec) -> None:
-    """Raise SpecError for more views than the loss of the method takes."""
-    names = methods_of_more_views()
+    """Raise SpecError for more views than the method reads, or for a source of those."""
+    names, reads_one = methods_of_more_views(), spec.views_per_row == 1
+    if reads_one and spec.positives.name != "self":
+        detail = f"{spec.positives.name}, but {spec.method.name} reads one view of each image"
+        raise SpecError(f"{detail}; omit it", field="positives.name", also=("method.name",))
     if spec.views.count > 2 and spec.method.name not in names:
+        takes = "reads one view" if reads_one else "compares two views"
         raise SpecError(
-            f"{spec.views.count}, but {spec.method.name} compares two views; use 2, or one of the "
-            f"methods {', '.join(names)}",
+            f"{spec.views.count}, but {spec.method.name} {takes}; use 2, or one of the methods "
+            f"{', '.join(names)}",
             field="views.count",
             also=("method.name",),
         )

@@ -214,8 +214,8 @@ class JobSpec(Record):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of what the encoder learns from: the method, unless it is none, and pretexts."""
-        method = () if self.method.name == "none" else (self.method.name,)
+        """Names of what the encoder learns from: the method, if it has a loss, and pretexts."""
+        method = (self.method.name,) if getattr(self.method, "has_loss", True) else ()
         return (*method, *(pretext.name for pretext in self.auxiliary))
 
     def named_evaluators(self) -> Iterator[tuple[str, EvaluatorSpec]]:

@@ -179,7 +179,14 @@ def test_bad_lists_are_refused(auxiliary: list[dict[str, Any]], words: str) -> N
             [{"name": "rotation"}],
             {"positives": {"name": "label"}},
             "positives.name",
-            "compares no images",
+            "none reads one view of each image",
+        ),
+        (
+            "none",
+            [{"name": "rotation"}],
+            {"views": {"second": {"flip_p": 0.0}}},
+            "views.second",
+            "none reads one view of each image",
         ),
         (
             "moco",

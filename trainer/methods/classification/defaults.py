@@ -82,9 +82,6 @@ def _check_draw(wanted: int | None, facts: DatasetFacts) -> None:
 
 def check(spec: JobSpec, _facts: DatasetFacts) -> None:
     """Raise SpecError for settings that do not go together."""
-    if spec.positives.name != "self":
-        detail = f"{spec.positives.name}, but classification reads one view of each image; omit it"
-        raise SpecError(detail, field="positives.name")
     if spec.auxiliary:
         detail = "a finetune job learns labels alone; pretrain with pretexts, then begin with that"
         raise SpecError(detail, field="auxiliary", also=("kind",))

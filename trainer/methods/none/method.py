@@ -24,7 +24,7 @@ class NoContrast(Method):
 
     @torch.no_grad()
     def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
-        """Return the features of view 0, without a gradient.
+        """Return the features of each row's view, without a gradient.
 
         The pass moves the running statistics of batch norm, which pretexts leave as they are.
         """

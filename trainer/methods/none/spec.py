@@ -13,14 +13,17 @@ class NoneSpec(Record):
     There is no projection head: an evaluator that reads `projection` reads the encoder's output.
     """
 
+    views_per_row: ClassVar[int] = 1
+    head_has_batch_norm: ClassVar[bool] = False
+    has_loss: ClassVar[bool] = False
+
     name: Literal["none"] = "none"
     """Method name."""
     bn: BatchNormKind = "plain"
-    """`plain` computes batch norm over each view of the batch of one process; `sync` over that of
-    all processes; `split` in groups of rows, as processes do that share no statistics."""
+    """`plain` computes batch norm over the batch of one process; `sync` over those of all
+    processes; `split` in groups of rows, as processes do that share no statistics."""
     bn_splits: BatchNormGroups = 8
     """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
-    head_has_batch_norm: ClassVar[bool] = False
 
     @property
     def batch_norm_groups(self) -> int:

@@ -64,6 +64,15 @@ def test_the_same_settings_are_the_same_pair(second: object) -> None:
         assert torch.equal(view.pixels, expected)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("second", ["same", SECOND])
+def test_the_first_view_alone_has_the_bits_of_the_pair(second: object, compiled: bool) -> None:
+    batch, rows = batch_of(photos([(30, 40)] * 9)), torch.arange(9)
+    made = views(second, compiled=compiled)
+    first, _ = made.random(batch, rows, seed=1, epoch=2)
+    assert torch.equal(made.first(batch, rows, seed=1, epoch=2).pixels, first.pixels)
+
+
 def test_each_view_is_compiled_by_its_own_settings() -> None:
     """Only the first has a blur."""
     made = views({"blur_p": 0.0}, compiled=True)
