@@ -245,10 +245,8 @@ def _check_kind(spec: JobSpec) -> None:
         raise SpecError("presets are recipes of pretraining; leave it out", field="preset")
     if kind == spec.kind:
         return
-    if spec.kind == "finetune":
-        detail = f"{spec.method.name} does not train a classifier; use {DEFAULTS[spec.kind]}"
-        raise SpecError(detail, field="method.name", also=("kind",))
-    detail = f"{spec.method.name} is the method of finetune jobs; set kind to {kind}"
+    own = DEFAULTS[spec.kind]
+    detail = f"{spec.method.name} is for {kind} jobs; use {own}, or set kind to {kind}"
     raise SpecError(detail, field="method.name", also=("kind",))
 
 

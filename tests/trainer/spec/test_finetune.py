@@ -73,7 +73,7 @@ def test_drawn_labels_are_the_rows_of_an_epoch() -> None:
     [
         ({}, {"labels": (), "label_rows": None}, "dataset", "this dataset has none"),
         ({}, {"label_rows": (0, 300, 0)}, "dataset", "all labeled images have the label 'b'"),
-        ({"method": {"name": "moco"}}, {}, "method.name", "moco does not train a classifier"),
+        ({"method": {"name": "moco"}}, {}, "method.name", "moco is for pretrain jobs"),
         ({"preset": "moco-v2"}, {}, "preset", "recipes of pretraining"),
         ({"positives": {"name": "label"}}, {}, "positives.name", "one view of each image"),
         ({"views": {"second": {"flip_p": 0.0}}}, {}, "views.second", "one view of each image"),

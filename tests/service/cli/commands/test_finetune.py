@@ -44,7 +44,7 @@ def test_a_dry_run_has_reasons(moco: Moco, api: RunningApi) -> None:
         (("--freeze", "maybe"), {}, "--freeze takes yes, no or a number of epochs"),
         ((), {"labels": ()}, "dataset: a finetune job learns labels"),
         (("--head", "round"), {}, "#/method/head: Input should be"),
-        (("--set", "method.name=simclr"), {}, "simclr does not train a classifier"),
+        (("--set", "method.name=simclr"), {}, "simclr is for pretrain jobs; use classification"),
     ],
 )
 def test_what_is_wrong_is_said_at_the_field(
