@@ -12,7 +12,7 @@ ROLES = frozenset(
     {
         *("__init__", "__main__"),
         *("spec", "base", "defaults", "cost", "method", "evaluator", "exporter"),
-        *("modality", "metrics"),
+        *("modality", "metrics", "outputs", "unpacked"),
         "errors",  # the tree of exceptions of a package
         "settings",  # what a process reads from its environment
         "ingest",  # the ingest, and what of a modality it takes

@@ -53,11 +53,10 @@ def positives(incomplete: str) -> list[str]:
 
 def encoders(incomplete: str) -> list[str]:
     """Return the encoders that can be trained."""
-    from typing import get_args
+    from trainer.modalities.registry import MODALITIES, part_of
 
-    from trainer.modalities.image.encoders.spec import EncoderName
-
-    return [name for name in get_args(EncoderName) if name.startswith(incomplete)]
+    names = [name for each in MODALITIES for name in part_of(each, "spec").ENCODER_NAMES]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def methods(incomplete: str) -> list[str]:

@@ -15,7 +15,8 @@ from tests.support.trainer.package_copy import add_member, copy_packages, train
 
 MODULE = """
 import numpy as np
-from trainer.exports.base import json_bytes, write_file
+from trainer.exports.base import write_file
+from trainer.util.json_files import json_bytes
 
 def files(export):
     return {"census.json": "the number of rows of each class"}

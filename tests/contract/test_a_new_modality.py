@@ -5,12 +5,14 @@ The copy of `trainer/` that it runs in differs in the new folder and in the line
 """
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.support.data.dataset_facts import made_up_facts
@@ -81,6 +83,15 @@ from trainer.modalities.cost import RowCost
 
 def cost(spec, facts):
     return RowCost(parameters=1000, macs=1000.0, activations=16.0, view_values=24)
+""",
+    "tones/outputs.py": """
+from trainer.data.formats import Words
+from trainer.modalities.outputs import Outputs
+
+class ToneOutputs(Outputs):
+    words = Words(one="tone", a="a tone", many="tones", content="samples")
+
+OUTPUTS = ToneOutputs()
 """,
     "tones/modality.py": """
 import json
@@ -251,6 +262,19 @@ def test_a_folder_and_a_name_are_a_modality(
     weights = load_file(out / "artifacts" / "encoder.safetensors")
     assert weights["0.weight"].shape == (16, LENGTH)
     assert (out / "artifacts" / "embeddings.parquet").stat().st_size > 0
+    with Image.open(out / "artifacts" / "atlas.png") as atlas:
+        assert len(atlas.convert("RGB").getcolors(1 << 22) or ()) > 2, "dots of two labels"
+    card = (out / "artifacts" / "README.md").read_text()
+    assert "A tone encoder (dense, embeddings of 16 numbers)" in card
+    assert "has the weights of `dense`; only mocoserve builds it" in card
+    assert not re.search(r"\bimages?\b|\bpx\b|Pillow", card)
+
+
+def test_exports_of_images_are_refused_for_other_rows(
+    copy: Path, pack: Path, tmp_path: Path
+) -> None:
+    refused = try_to_train(copy, spec_of(pack) | {"exports": ["timm"]}, tmp_path / "out")
+    assert "timm: it takes encoders for image, this one is for tones" in refused.stderr
 
 
 def test_its_cost_is_estimated_and_a_job_profiled(copy: Path, pack: Path, tmp_path: Path) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 
 from trainer.exports.base import Export, write_file
 from trainer.exports.contact_sheet import Cell, sheet
-from trainer.modalities.image.values import row_picture
+from trainer.modalities.outputs import outputs_of
 
-MODALITY = "image"
 ANOMALIES = "anomalies.png"
 EVALUATOR = "anomaly"
 COLUMNS = 6
@@ -34,11 +33,14 @@ def write(export: Export, folder: Path) -> None:
 
 
 def _rows(export: Export) -> tuple[dict[str, Any], ...]:
-    """Return the evaluator's table of the most anomalous rows; empty if there is none."""
+    """Return the evaluator's table of the most anomalous rows that have pictures."""
+    if outputs_of(export.spec).picture(export.pack, 0) is None:
+        return ()
     results = [each.result for each in export.evaluation.evaluators if each.name == EVALUATOR]
     return results[0].tables.get("anomalies", ()) if results and results[0] else ()
 
 
 def _cell(export: Export, row: dict[str, Any]) -> Cell:
-    pack = export.test_pack or export.pack
-    return Cell(row_picture(pack, row["row"]), str(row["label"]), f"{row['score']:.3f}")
+    picture = outputs_of(export.spec).picture(export.test_pack or export.pack, row["row"])
+    assert picture is not None
+    return Cell(picture, str(row["label"]), f"{row['score']:.3f}")

@@ -1,6 +1,5 @@
 """An export: a trained encoder with its run, and what turns it into files to download."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,9 +62,9 @@ class Export:
 class Exporter(Protocol):
     """A module of `trainer.exports.registry.EXPORTERS`.
 
-    One that knows the rows of one modality only names it as `MODALITY`; others see only features.
-    One that a job asks for in `exports` also has `loading(export)`, its part of the model card. One
-    with files that weights of any step need also has `network(export)`, their bytes by name.
+    It knows rows by `trainer.modalities.outputs` alone. One that a job asks for in `exports` also
+    has `loading(export)`, its part of the model card. One with files that weights of any step need
+    also has `network(export)`, their bytes by name.
     """
 
     def files(self, export: Export) -> dict[str, str]:
@@ -79,8 +78,3 @@ def write_file(folder: Path, name: str, data: bytes) -> None:
     """Write one file of an export and wait for the disk."""
     failpoint("publish.mid_write")
     write_synced(folder / name, data)
-
-
-def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """Return an object as indented JSON with a line end."""
-    return (json.dumps(value, indent=2) + "\n").encode()

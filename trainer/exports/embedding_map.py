@@ -1,4 +1,4 @@
-"""A map of the embeddings: near things look alike to the encoder. One thumbnail a row."""
+"""A map of the embeddings: near things are alike to the encoder. One thumbnail or dot a row."""
 
 import io
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from threadpoolctl import threadpool_limits
 
+from trainer.data.pack.format import Pack
 from trainer.exports.base import Export, write_file
 from trainer.exports.embeddings import label_name, read_features
-from trainer.modalities.image.values import row_picture
+from trainer.modalities.outputs import Outputs, outputs_of
 from trainer.schema.artifact_names import TABLE
 
-MODALITY = "image"
 ATLAS = "atlas.png"
 
 SIDE_PX = 1600
@@ -26,6 +26,9 @@ FOOTER_PX = 50
 ROWS_MAX = 1000
 """Thumbnails of one map: two fifths of its cells, so that the gaps between groups stay."""
 TSNE_ROWS_MIN = 12
+DOT_PX, TEXT_PX = 4, 18
+"""Radius of a dot, and height of the words beside it."""
+LETTERS_MAX = 28
 INSET = 0.06
 """Share of the map left free at each edge for the groups there to grow into."""
 COLUMNS = (SIDE_PX - 2 * MARGIN_PX) // CELL_PX
@@ -40,25 +43,40 @@ COLOURS = (
 OTHER = (150, 150, 150)
 
 Rgb = tuple[int, int, int]
+Mark = Image.Image | str
+"""Thumbnail of a row, or words in its place."""
 
 
-def files(_export: Export) -> dict[str, str]:
+def files(export: Export) -> dict[str, str]:
     """Return the map."""
-    return {ATLAS: "a map of the embeddings with thumbnails"}
+    outputs = outputs_of(export.spec)
+    if outputs.picture(export.pack, 0) is not None:
+        return {ATLAS: "a map of the embeddings with thumbnails"}
+    words = "names" if outputs.text(export.pack, 0) is None else "first words"
+    return {ATLAS: f"a map of the embeddings with {words} of {outputs.words.many}"}
 
 
 def write(export: Export, folder: Path) -> None:
     """Draw the map from the table of embeddings."""
+    outputs = outputs_of(export.spec)
     chosen = read_features(folder / TABLE, sample(export.pack.rows))
     shown, rows = len(chosen.rows), export.pack.rows
     picture = draw(
-        [Image.fromarray(row_picture(export.pack, int(row))) for row in chosen.rows],
+        [_mark(outputs, export.pack, int(row)) for row in chosen.rows],
         flatten(chosen.values, seed=export.spec.seed),
         labels=[label_name(export.pack, int(row)) for row in chosen.rows],
         title=export.spec.name or PurePath(export.spec.dataset).name,
-        note=f"{shown:,} of {rows:,} images; the encoder finds near ones alike",
+        note=f"{shown:,} of {rows:,} {outputs.words.many}; the encoder finds near ones alike",
     )
     write_file(folder, ATLAS, picture)
+
+
+def _mark(outputs: Outputs, pack: Pack, row: int) -> Mark:
+    """Return the picture of a row, else the first words of its text, else its name."""
+    picture = outputs.picture(pack, row)
+    if picture is not None:
+        return Image.fromarray(picture)
+    return first_words(outputs.text(pack, row) or pack.name(row))
 
 
 def sample(rows: int, *, most: int = ROWS_MAX) -> NDArray[np.int64]:
@@ -116,7 +134,7 @@ def cells(flat: NDArray[np.float64], *, columns: int, lines: int) -> NDArray[np.
 
 
 def draw(
-    thumbs: Sequence[Image.Image],
+    marks: Sequence[Mark],
     flat: NDArray[np.float64],
     *,
     labels: Sequence[str | None],
@@ -127,19 +145,62 @@ def draw(
     picture = Image.new("RGB", (SIDE_PX, SIDE_PX), PAPER)
     pen = ImageDraw.Draw(picture)
     colours = _colours(labels)
-    edge = (CELL_PX - THUMB_PX) // 2
-    for thumb, cell, label in zip(
-        thumbs, cells(flat, columns=COLUMNS, lines=LINES), labels, strict=True
-    ):
-        x = MARGIN_PX + int(cell[0]) * CELL_PX
-        y = HEADER_PX + int(cell[1]) * CELL_PX
-        if label is not None:
-            pen.rectangle((x, y, x + CELL_PX - 2, y + CELL_PX - 2), fill=colours[label])
-        picture.paste(thumbnail(thumb), (x + edge - 1, y + edge - 1))
+    frames = [None if label is None else colours[label] for label in labels]
+    thumbs = [mark for mark in marks if not isinstance(mark, str)]
+    if thumbs:
+        _paste_thumbnails(picture, thumbs, flat, frames)
+    else:
+        draw_points(pen, [mark for mark in marks if isinstance(mark, str)], flat, frames)
     _write_words(pen, title, note, colours)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=False, compress_level=6)
     return buffer.getvalue()
+
+
+def _paste_thumbnails(
+    picture: Image.Image,
+    thumbs: Sequence[Image.Image],
+    flat: NDArray[np.float64],
+    frames: Sequence[Rgb | None],
+) -> None:
+    """Paste each thumbnail into a cell of its own, in a frame of its label's colour."""
+    pen = ImageDraw.Draw(picture)
+    edge = (CELL_PX - THUMB_PX) // 2
+    for thumb, cell, frame in zip(
+        thumbs, cells(flat, columns=COLUMNS, lines=LINES), frames, strict=True
+    ):
+        x = MARGIN_PX + int(cell[0]) * CELL_PX
+        y = HEADER_PX + int(cell[1]) * CELL_PX
+        if frame is not None:
+            pen.rectangle((x, y, x + CELL_PX - 2, y + CELL_PX - 2), fill=frame)
+        picture.paste(thumbnail(thumb), (x + edge - 1, y + edge - 1))
+
+
+def first_words(text: str, *, count: int = 3) -> str:
+    """Return the first words of a text, at most `LETTERS_MAX` letters, with an ellipsis."""
+    words = text.split()
+    short = " ".join(words[:count])[:LETTERS_MAX]
+    return short if short == " ".join(words) else f"{short}…"
+
+
+def draw_points(
+    pen: ImageDraw.ImageDraw,
+    texts: Sequence[str],
+    flat: NDArray[np.float64],
+    fills: Sequence[Rgb | None],
+) -> None:
+    """Draw a dot a row, and beside it the row's words where no other words stand."""
+    small = ImageFont.load_default(13)
+    span = (SIDE_PX - 2 * MARGIN_PX, SIDE_PX - HEADER_PX - FOOTER_PX)
+    places = (INSET + (1 - 2 * INSET) * flat) * span + (MARGIN_PX, HEADER_PX)
+    taken = np.zeros((SIDE_PX, SIDE_PX), dtype=bool)
+    for (x, y), text, fill in zip(places.round().astype(int), texts, fills, strict=True):
+        pen.ellipse((x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX), fill=fill or OTHER)
+        left, width = x + 2 * DOT_PX, int(pen.textlength(text, font=small)) + DOT_PX
+        box = taken[y - TEXT_PX // 2 : y + TEXT_PX // 2, left : left + width]
+        if left + width < SIDE_PX and not box.any():
+            box[...] = True
+            pen.text((left, y - TEXT_PX // 2), text, font=small, fill=INK)
 
 
 def thumbnail(image: Image.Image) -> Image.Image:

@@ -16,6 +16,7 @@ from torch import nn
 from trainer.data.pack.format import Pack
 from trainer.exports.base import Export
 from trainer.modalities.base import Loader, Views
+from trainer.modalities.outputs import outputs_of
 from trainer.schema.artifact_names import TABLE
 from trainer.schema.errors import DivergedError
 from trainer.util.failpoints import failpoint
@@ -50,9 +51,10 @@ def features(
         yield Features(batch.numpy(), value.cpu().numpy())
 
 
-def files(_export: Export) -> dict[str, str]:
+def files(export: Export) -> dict[str, str]:
     """Return the table."""
-    return {TABLE: "row, name, label and embedding of every image: a float32 list of fixed length"}
+    one = outputs_of(export.spec).words.one
+    return {TABLE: f"row, name, label and embedding of every {one}: a float32 list of fixed length"}
 
 
 def write(export: Export, folder: Path) -> None:

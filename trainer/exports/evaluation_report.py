@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from trainer.exports.base import Export, json_bytes, write_file
+from trainer.exports.base import Export, write_file
 from trainer.schema.artifact_names import EVALUATION
+from trainer.util.json_files import json_bytes
 
 
 def files(export: Export) -> dict[str, str]:

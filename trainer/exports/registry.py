@@ -9,7 +9,7 @@ from trainer.exports.spec import part_of
 EXPORTERS = (
     "weights",
     "classifier",
-    "loading_config",
+    "network_files",
     "best_weights",
     "embeddings",
     "embedding_map",
@@ -22,13 +22,10 @@ EXPORTERS = (
 
 
 def exporters(export: Export) -> tuple[Exporter, ...]:
-    """Return the exporters for the modality of an export."""
+    """Return the exporters of an export: the standard ones and those that the job asks for."""
     standard = (import_module(f"trainer.exports.{name}") for name in EXPORTERS)
-    modules = (*standard, *(part_of(name, "exporter") for name in export.spec.exports))
-    own = export.spec.views.modality
-    return tuple(
-        cast(Exporter, module) for module in modules if getattr(module, "MODALITY", own) == own
-    )
+    chosen = (part_of(name, "exporter") for name in export.spec.exports)
+    return tuple(cast(Exporter, module) for module in (*standard, *chosen))
 
 
 def chosen_texts(export: Export) -> tuple[str, ...]:

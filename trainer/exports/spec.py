@@ -1,8 +1,9 @@
 """The exports that a job may ask for beside its standard files. Loads no tensors.
 
 Each is a folder here, named like it, and a member of `ExportName`. Its `spec.py` has
-`refusal(spec)`, the reason why a job cannot have it, and PACKAGES if it needs more than a worker
-has; its `exporter.py` is an exporter with `loading(export)`.
+`refusal(spec)`, the reason why a job cannot have it, NEEDS if it takes the encoders of one modality
+only, and PACKAGES if it needs more than a worker has; its `exporter.py` is an exporter with
+`loading(export)`.
 """
 
 from importlib import import_module
@@ -27,9 +28,17 @@ def part_of(name: str, part: str) -> ModuleType:
 def check_exports(spec: "JobSpec") -> None:
     """Raise SpecError for an export that the encoder of a job with every value cannot have."""
     for name in spec.exports:
-        reason = part_of(name, "spec").refusal(spec)
+        reason = _refusal(part_of(name, "spec"), spec)
         if reason is not None:
             raise SpecError(f"{name}: {reason}", field="exports")
+
+
+def _refusal(export: ModuleType, spec: "JobSpec") -> str | None:
+    needed, own = getattr(export, "NEEDS", None), spec.views.modality
+    if needed not in (None, own):
+        return f"it takes encoders for {needed}, this one is for {own}; leave it out"
+    reason: str | None = export.refusal(spec)
+    return reason
 
 
 def check_installed(spec: "JobSpec") -> None:

@@ -1,7 +1,7 @@
-"""Features of any images from a downloaded encoder, as a table.
+"""Features of any rows from a downloaded encoder, as a table.
 
-The images go through what the service does with a dataset: decoded, shrunk and cut by the same
-functions, so a row that was trained on gets the feature of its `embeddings.parquet`.
+The rows go through what the service does with a dataset: read and cut by the same functions, so a
+row that was trained on gets the feature of its `embeddings.parquet`.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,18 +27,9 @@ from trainer.data.ingest import DecodedItem, decoded_chunks
 from trainer.data.labels.classes import ClassNames, labels_of_rows
 from trainer.data.readers.detect import ReadOptions, open_source
 from trainer.data.readers.items import BadFile, Item, Limits
-from trainer.data.spec import USUAL
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.augment.spec import ResolvedViewsSpec
-from trainer.modalities.image.decode import decode_content, strict_pillow
-from trainer.modalities.image.decoded import Decoded
-from trainer.modalities.image.encoders.factory import build_encoder
-from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
-from trainer.modalities.image.ingest import IMAGE_FORMATS
-from trainer.modalities.image.preprocessing import Preprocessing, from_json
-from trainer.modalities.image.unpacked_batch import pad_images
-from trainer.modalities.image.values import stored_row
+from trainer.modalities.registry import DEFAULT, MODALITIES, part_of
+from trainer.modalities.unpacked import Reader, load_unpacked
 from trainer.nn.towers import feature_dim
 from trainer.schema.artifact_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.schema.errors import DataError, TrainerError
@@ -60,18 +51,18 @@ class Encoder:
 
     network: nn.Module
     """In eval mode, fp32."""
-    steps: Preprocessing
+    reader: Reader[Any]
 
 
 @dataclass(slots=True)
 class Embedded:
-    """Result of embedding a set of images."""
+    """Result of embedding a set of rows."""
 
     path: Path
     feature_dim: int
     rows: int = 0
     bad: list[BadFile] = field(default_factory=list)
-    """Files that are no images, with reasons."""
+    """Files that are no rows, with reasons."""
     labels: tuple[str, ...] = ()
 
 
@@ -83,26 +74,21 @@ def load_encoder(path: Path) -> Encoder:
     folder, weights = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
     config, words = _json(folder / CONFIG), _json(folder / PREPROCESS)
     try:
-        steps = from_json(words)
         ours = config.get("mocoserve", {})
-        name = ours.get("architecture") or config["architecture"]
-        if name not in get_args(EncoderName):
+        modality, name = ours.get("modality", DEFAULT), ours.get("architecture")
+        name = name or config["architecture"]
+        if modality not in MODALITIES or name not in part_of(modality, "spec").ENCODER_NAMES:
             raise BadEncoder(f"{folder / CONFIG} names {name!r}, which is no encoder of ours.")
-        spec = EncoderSpec(
-            name=name,
-            stem=ours.get("stem", "auto"),
-            channels=len(steps.mean),
-            patch_px=ours.get("patch_px"),
-        )
+        unpacked = load_unpacked(modality)
+        network, reader = unpacked.encoder(folder, config=config, preprocess=words)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BadEncoder(f"{folder} has a {CONFIG} or {PREPROCESS} of another kind.") from error
-    network = build_encoder(spec, side_px=steps.side_px)
     try:
         network.load_state_dict(safetensors.torch.load_file(weights))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         first = str(error).partition("\n")[0]
         raise BadEncoder(f"{weights} does not hold the weights of a {name}: {first}") from error
-    return Encoder(network=network.eval(), steps=steps)
+    return Encoder(network=network.eval(), reader=reader)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -119,7 +105,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def embed(
     encoder_path: Path,
-    images: Path,
+    rows_path: Path,
     *,
     out: Path,
     device_config: DeviceConfig,
@@ -127,12 +113,12 @@ def embed(
 ) -> Embedded:
     """Write `out`, a parquet file of name, label and embedding, atomically.
 
-    `images` is a folder, with rows in name order, or an archive. Labels are folder names, null
+    `rows_path` is a folder, with rows in name order, or an archive. Labels are folder names, null
     without folders. `tell` receives progress messages.
 
     Raises:
         BadEncoder: these files are no encoder of ours.
-        DataError: there is no image that can be used.
+        DataError: there is no row that can be used.
         StorageError: the disk refuses.
     """
     encoder = load_encoder(encoder_path)
@@ -141,25 +127,22 @@ def embed(
         _growing(out) as (draft, raw),
     ):
         network = encoder.network.to(context.device)
-        steps = encoder.steps
-        spec = ResolvedViewsSpec(
-            side_px=steps.side_px, evaluation_crop=steps.crop, crop_scale=(1.0, 1.0), blur_p=0.0
-        )
-        views = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=context.device)
+        reader = encoder.reader
+        words = reader.formats.words
         done = Embedded(out, feature_dim(network))
-        with strict_pillow(), open_source(images, Limits(), ReadOptions(IMAGE_FORMATS)) as source:
+        options = ReadOptions(reader.formats)
+        with reader.opened(), open_source(rows_path, Limits(), options) as source:
             items: list[Item] = []
-            for batch in _batches(source.items, _decoding(steps), done, tell):
-                rows = [decoded.row for decoded in batch]
-                padded = pad_images(rows, values=steps.values, device=context.device)
+            for batch in _batches(source.items, reader, done, tell):
                 with torch.inference_mode():
-                    values = network(views.center_crop(padded)).float().cpu().numpy()
+                    view = reader.view([decoded.row for decoded in batch], context.device)
+                    values = network(*view).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
                 items += [decoded.item for decoded in batch]
             if not items:
                 raise DataError(
-                    f"{images} holds no image that can be used ({_reasons(done.bad)}).",
-                    hint="Pass a folder or an archive of images.",
+                    f"{rows_path} holds no {words.one} that can be used ({_reasons(done.bad)}).",
+                    hint=f"Pass a folder or an archive of {words.many}.",
                 )
         done.rows = len(items)
         done.labels, numbers = _labels(items, source.classes)
@@ -182,34 +165,16 @@ def _growing(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             draft.unlink(missing_ok=True)
 
 
-def _decoding(steps: Preprocessing) -> Callable[[Item], Decoded]:
-    """Decode an item as the dataset was, to the channels that the network takes."""
-    changes = {
-        "channels": len(steps.mean),
-        "side_px_max": steps.stored_px,
-        "shrink_filter": steps.shrink_filter,
-        "alpha": steps.alpha,
-    }
-    options = USUAL.model_copy(update=changes)
-
-    def decode(item: Item) -> Decoded:
-        row = decode_content(item.content(), options)
-        stored_row(row, steps.values)  # raises BadRow where the values are of another kind
-        return row
-
-    return decode
-
-
 def _batches(
     items: Iterator[Item | BadFile],
-    decode: Callable[[Item], Decoded],
+    reader: Reader[Any],
     done: Embedded,
     tell: Callable[[str], None],
-) -> Iterator[list[DecodedItem[Decoded]]]:
+) -> Iterator[list[DecodedItem[Any]]]:
     """Yield batches of rows in item order, with the service's batch size; record bad files."""
-    held: list[DecodedItem[Decoded]] = []
+    held: list[DecodedItem[Any]] = []
     reported_s = time.monotonic()
-    for chunk in decoded_chunks(items, decode):
+    for chunk in decoded_chunks(items, reader.decode):
         for result in chunk:
             if isinstance(result, BadFile):
                 done.bad.append(result)
@@ -221,7 +186,7 @@ def _batches(
                 held = []
         if time.monotonic() - reported_s >= TELL_EVERY_S:
             reported_s = time.monotonic()
-            tell(f"{done.rows:,} images, {len(done.bad):,} left out")
+            tell(f"{done.rows:,} {reader.formats.words.many}, {len(done.bad):,} left out")
     if held:
         yield held
 

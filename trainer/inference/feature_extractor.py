@@ -1,6 +1,6 @@
 """Encoder of a neighbour search: from a checkpoint, or the published one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,11 @@ from trainer.checkpoint.encoder_file import METHOD
 from trainer.data.pack.format import Pack
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.methods.base import load_method
-from trainer.modalities.base import Raw, Views, load_modality
-from trainer.modalities.image.decoded import Decoded
-from trainer.modalities.image.unpacked_batch import pad_images
-from trainer.modalities.image.values import PLAIN, bounds_of
+from trainer.modalities.base import Loader, Raw, Views, load_modality
+from trainer.modalities.unpacked import load_unpacked
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderNotFound
-from trainer.schema.events import ValueMapping
+from trainer.schema.events import DatasetFacts
 from trainer.spec.added_fields import settled
 from trainer.spec.resolved import ResolvedSpec, as_resolved
 
@@ -34,11 +32,13 @@ class FeatureExtractor:
     network: nn.Module
     """In eval mode, fp32."""
     views: Views[Any]
-    device: torch.device
-    bounds: tuple[float, float]
-    """Stored values that are mapped to 0 and 1."""
-    values: ValueMapping
-    """Mapping from stored values to values of the source."""
+    context: DeviceContext
+    facts: DatasetFacts
+    """Facts of the dataset, as the job sees it."""
+
+    def loader(self, pack: Pack, *, threads: int = 0) -> Loader[Any]:
+        """Return the rows of the pack on the device."""
+        return load_modality(self.facts.modality).loader(pack, self.context, threads=threads)
 
     def features(self, raw: Raw) -> Tensor:
         """Return features of rows without augmentation, float32 [B, feature_dim], on the CPU."""
@@ -46,10 +46,10 @@ class FeatureExtractor:
             features: Tensor = self.network(*self.views.plain(raw)).float()
         return features.cpu()
 
-    def features_of(self, image: Decoded) -> Tensor:
-        """Return the features of one image, float32 [1, feature_dim]."""
-        images = pad_images([image], device=self.device, values=self.values)
-        return self.features(replace(images, bounds=self.bounds))
+    def features_of(self, query: Any) -> Tensor:  # noqa: ANN401 - a query of some modality
+        """Return the features of a query that was sent, float32 [1, feature_dim]."""
+        unpacked = load_unpacked(self.facts.modality)
+        return self.features(unpacked.raw(query, self.facts, self.context.device))
 
 
 def load_extractor(
@@ -73,13 +73,7 @@ def load_extractor(
     modality = load_modality(job.views.modality)
     accelerator = modality.accelerator(job, pack.facts, context)
     views = modality.views(job, pack.facts, context, accelerator=accelerator)
-    return FeatureExtractor(
-        network.eval().to(context.device),
-        views,
-        context.device,
-        bounds=bounds_of(pack.facts),
-        values=pack.facts.values or PLAIN,
-    )
+    return FeatureExtractor(network.eval().to(context.device), views, context, pack.facts)
 
 
 def _published(folder: Path, job: ResolvedSpec) -> nn.Module:

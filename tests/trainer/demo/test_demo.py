@@ -17,9 +17,9 @@ from torch import nn
 from trainer.demo import digits, standalone_loader
 from trainer.demo.__main__ import main
 from trainer.demo.few_shot_eval import few_labels, score
-from trainer.exports.loading_config import layers
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.preprocessing import Preprocessing, as_json
+from trainer.modalities.image.published.network_config import layers
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 
 

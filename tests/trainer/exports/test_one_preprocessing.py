@@ -31,9 +31,9 @@ from trainer.data.ingest import run_ingest
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
 from trainer.inference.feature_extractor import load_extractor
-from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.modalities.image.ingest import INGEST
+from trainer.modalities.image.query_image import decode_upload
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 

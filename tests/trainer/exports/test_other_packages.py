@@ -18,8 +18,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from trainer.exports.model_card.other_packages import other_packages
 from trainer.modalities.image.preprocessing import Preprocessing
+from trainer.modalities.image.published.other_packages import other_packages
 
 Shapes = dict[str, tuple[int, ...]]
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}

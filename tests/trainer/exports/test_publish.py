@@ -28,7 +28,7 @@ from tests.support.trainer.made_up_export import (
 )
 from tests.support.trainer.reference_views import reference_plain
 from tests.support.trainer.spec_members import beside
-from trainer.exports import embedding_map, loading_config, weights
+from trainer.exports import embedding_map, network_files, weights
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export
 from trainer.exports.model_card import card, exporter
@@ -199,7 +199,7 @@ def test_the_cards_code_loads_every_family(name: EncoderName, side: int, tmp_pat
     with (export := made_up_export(name, tmp_path, side=side)).source:
         folder = tmp_path / "files"
         folder.mkdir()
-        for part in (weights, loading_config, exporter):
+        for part in (weights, network_files, exporter):
             part.write(export, folder)
     scope: dict[str, Any] = {}
     with contextlib.chdir(folder):

@@ -9,14 +9,10 @@ from pydantic import BaseModel
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.exports.atomic_folder import SUMS
 from trainer.exports.base import Export
-from trainer.exports.loading_config import config_of, steps_of
-from trainer.exports.model_card.other_packages import other_packages
-from trainer.exports.model_card.snippets import classifying, loading
 from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.methods.registry import part_of
-from trainer.modalities.image.defaults import RGB
-from trainer.modalities.image.preprocessing import Preprocessing
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.outputs import Outputs, outputs_of
+from trainer.nn.towers import feature_dim
 from trainer.pretexts.registry import part_of as pretext_part
 from trainer.schema.evaluation import EvaluationReport, EvaluatorReport, Figure, Findings
 from trainer.schema.events import DatasetFacts
@@ -28,42 +24,40 @@ from trainer.spec.watched import best_reading, end_reason
 
 TITLE = """# {name}
 
-An image encoder ({arch}, embeddings of {dim} numbers), pretrained {labels} by
+{a} encoder ({arch}, embeddings of {dim} numbers), pretrained {labels} by
 {method} with mocoserve.
 """
 
 CLASSIFIER = """# {name}
 
-An image classifier ({arch}, {classes:,} classes), trained with labels by
+{a} classifier ({arch}, {classes:,} classes), trained with labels by
 mocoserve; its encoder began with {begun}.
 """
 
 SUMS_FILE = {SUMS: "`sha256sum -c SHA256SUMS` checks the download"}
 
 OF_ENCODER = """\
-- The encoder knows images like those it was trained on. Compare it with raw pixels and with an
-  ImageNet encoder on your own task before you rely on it.
+{of_encoder}
 - {labels} kNN accuracy shows how well the classes separate, not how good a decision based on the
   encoder would be."""
 OF_CLASSIFIER = """\
-- It answers with one of its classes for every image, also for one that shows none of them. It knows
-  images like those it was trained on.
-- Its probabilities are not calibrated. Choose a threshold on labeled images of your own, and test
+{of_classifier}
+- Its probabilities are not calibrated. Choose a threshold on labeled {many} of your own, and test
   it on others.
 - {labels}"""
 LIMITS = """## Limits
 {limits}
 - What is over- or underrepresented in the dataset is over- or underrepresented in the embeddings.
-- `embeddings.parquet` and `atlas.png` are made from the images. Share them only where you may share
-  the images."""
+- `embeddings.parquet` and `atlas.png` are made from the {many}. Share them only where you may share
+  the {many}."""
 
 
 LABELS_UNUSED = "Labels were used for evaluation only, never for training."
 LABELS_LEARNED = (
-    "Labels were used for training. Those of the images that it was tested with were not."
+    "Labels were used for training. Those of the {many} that it was tested with were not."
 )
 LABELS_USED = (
-    "Labels were used for training: images of one label are pulled together. Those of the images "
+    "Labels were used for training: {many} of one label are pulled together. Those of the {many} "
     "that the evaluation tests were not."
 )
 
@@ -75,17 +69,17 @@ def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()
     the job asks for.
     """
     spec, facts, history = export.spec, export.facts, export.history
-    config, steps = config_of(export), steps_of(export)
+    outputs = outputs_of(spec)
     name = spec.name or f"{spec.encoder.name} on {PurePath(spec.dataset).name}"
     parts = [
-        _title(export, name, dim=config["num_features"]),
-        "## Load it\n" + "\n\n".join((*_loading(config, steps), *chosen)),
-        *_elsewhere(other_packages(config, steps)),
-        "## Data\n" + _data(spec, facts),
+        _title(export, name, outputs=outputs),
+        "## Load it\n" + "\n\n".join((*outputs.loading(export), *chosen)),
+        *_elsewhere(outputs.elsewhere(export)),
+        "## Data\n" + _data(spec, facts, outputs),
         "## Result\n" + _result(export),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(spec, history),
         "## Recipe\n" + _recipe(spec, export.reasons | suggested(spec, facts)),
-        LIMITS.format(limits=_limits(spec)),
+        _limits(spec, outputs),
         "## Files\n" + _files(files),
     ]
     return "\n\n".join(parts) + "\n"
@@ -100,16 +94,22 @@ def _tasks(spec: JobSpec) -> str:
     return " and ".join(titles[name] for name in spec.tasks)
 
 
-def _title(export: Export, name: str, *, dim: int) -> str:
+def _title(export: Export, name: str, *, outputs: Outputs) -> str:
     spec = export.spec
+    a = outputs.words.a.capitalize()
     if spec.kind == "finetune":
         return CLASSIFIER.rstrip().format(
-            name=name, arch=spec.encoder.name, classes=len(export.facts.labels), begun=_begun(spec)
+            name=name,
+            a=a,
+            arch=spec.encoder.name,
+            classes=len(export.facts.labels),
+            begun=_begun(spec),
         )
     return TITLE.rstrip().format(
         name=name,
+        a=a,
         arch=spec.encoder.name,
-        dim=dim,
+        dim=feature_dim(export.encoder),
         method=_tasks(spec),
         labels="with labels" if spec.uses_labels else "without labels",
     )
@@ -126,16 +126,17 @@ def _begun(spec: JobSpec) -> str:
     return f"that of `{begun.job}`{of_step}"
 
 
-def _loading(config: dict[str, Any], steps: Preprocessing) -> list[str]:
-    """Return how to load the encoder and, if there is one, the classifier."""
-    parts = [loading(config, steps)]
-    return [*parts, classifying(config)] if "classifier" in config["mocoserve"] else parts
-
-
-def _limits(spec: JobSpec) -> str:
+def _limits(spec: JobSpec, outputs: Outputs) -> str:
+    many = outputs.words.many
     if spec.kind == "finetune":
-        return OF_CLASSIFIER.format(labels=LABELS_LEARNED)
-    return OF_ENCODER.format(labels=LABELS_USED if spec.uses_labels else LABELS_UNUSED)
+        labels = LABELS_LEARNED.format(many=many)
+        limits = OF_CLASSIFIER.format(
+            of_classifier=outputs.classifier_limits, labels=labels, many=many
+        )
+    else:
+        labels = (LABELS_USED if spec.uses_labels else LABELS_UNUSED).format(many=many)
+        limits = OF_ENCODER.format(of_encoder=outputs.encoder_limits, labels=labels)
+    return LIMITS.format(limits=limits, many=many)
 
 
 def _elsewhere(text: str | None) -> list[str]:
@@ -180,19 +181,15 @@ def _dotted(prefix: str, part: BaseModel) -> dict[str, Any]:
     return {f"{prefix}.{name}": getattr(part, name) for name in type(part).model_fields}
 
 
-def _data(spec: JobSpec, facts: DatasetFacts) -> str:
-    side_px = image_views(spec).side_px
-    sides = f"{facts.side_px_min} to {facts.side_px_max} px, median {facts.side_px_median} px"
+def _data(spec: JobSpec, facts: DatasetFacts, outputs: Outputs) -> str:
     rows = [
         ("dataset", PurePath(spec.dataset).name),
-        ("images", f"{facts.rows:,}"),
+        (outputs.words.many, f"{facts.rows:,}"),
         ("left out", f"{facts.bad_files:,} rejected files; {facts.duplicates:,} exact duplicates"),
-        ("stored sides", sides),
-        ("network input", f"{side_px} x {side_px} px, {_channels(facts)}"),
-        ("values", _values(facts)),
+        *outputs.content_lines(spec, facts),
         ("splits", ", ".join(f"{name} {rows:,}" for name, rows in facts.splits.items()) or "none"),
         *(("warning", f"{one.message} {one.hint}") for one in facts.warnings),
-        ("mean, std", f"{_numbers(facts.mean)}, {_numbers(facts.std)}"),
+        *outputs.value_lines(facts),
         ("labels", _labels(spec, facts)),
         ("sha256 of the pack", f"`{facts.sha256}`"),
     ]
@@ -204,20 +201,6 @@ def _labels(spec: JobSpec, facts: DatasetFacts) -> str:
         return "none"
     purpose = "training and evaluation" if spec.uses_labels else "evaluation only"
     return f"{len(facts.labels)} classes, for {purpose}"
-
-
-def _values(facts: DatasetFacts) -> str:
-    """Return the values of files that are read as black and as white."""
-    mapping = facts.values
-    if mapping is None:
-        return "uint8: 0 is black, 255 is white"
-    return f"{mapping.source_dtype}: {mapping.low:g} is black, {mapping.high:g} is white"
-
-
-def _channels(facts: DatasetFacts) -> str:
-    if facts.channels == RGB:
-        return "RGB"
-    return "1 channel" if facts.channels == 1 else f"{facts.channels} channels"
 
 
 ARITHMETIC = {
@@ -268,8 +251,9 @@ def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
     of_head = " after its head" if knn.feature == "projection" else ""
     told = {f"this encoder{of_head}": "knn_top1", **BASELINES}
     rows = [(name, f"{line[signal]:.1%}") for name, signal in told.items() if signal in line]
+    many = outputs_of(spec).words.many
     words = (
-        f"Held-out labeled images that their nearest neighbors (k = {knn.k}, cosine) "
+        f"Held-out labeled {many} that their nearest neighbors (k = {knn.k}, cosine) "
         "classify correctly, and the same without this training:"
     )
     return [words, _table(("features", "kNN top-1"), rows)]
@@ -336,10 +320,6 @@ def _value(value: object) -> str:
     if isinstance(value, BaseModel):
         return "; ".join(f"{name} {_value(part)}" for name, part in value.model_dump().items())
     return _escaped(str(value))
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,8 +6,6 @@ from trainer.exports.base import Export, write_file
 from trainer.exports.model_card.card import card
 from trainer.exports.registry import chosen_texts, files_of
 
-MODALITY = "image"
-
 
 def files(_export: Export) -> dict[str, str]:
     """Return nothing: the card does not list itself."""

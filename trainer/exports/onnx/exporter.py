@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.exports.base import Export, write_file
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.outputs import outputs_of
 from trainer.schema.artifact_names import ONNX
 from trainer.schema.errors import SpecError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-MODALITY = "image"
 INPUT, OUTPUT = "pixels", "embedding"
 OPSET = 18
 """Oldest operator set that torch writes without conversion: most runtimes have it."""
@@ -34,8 +33,7 @@ Values = NDArray[np.float32]
 
 def files(export: Export) -> dict[str, str]:
     """Return the file."""
-    channels, side_px = export.facts.channels, image_views(export.spec).side_px
-    shape = f"[batch, {channels}, {side_px}, {side_px}]"
+    shape = outputs_of(export.spec).inputs(export)[INPUT]
     return {ONNX: f"the encoder for ONNX runtimes: `{INPUT}` {shape} to `{OUTPUT}`"}
 
 

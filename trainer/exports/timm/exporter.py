@@ -4,10 +4,9 @@ from pathlib import Path
 
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export
-from trainer.exports.loading_config import files as loading_files
+from trainer.exports.network_files import files as network_files
 from trainer.schema.artifact_names import CONFIG, HUB, MODEL, PROCESSOR
 
-MODALITY = "image"
 MEANINGS = {
     MODEL: "the weights with timm's keys",
     CONFIG: "the network and its input, as timm and transformers read them",
@@ -18,7 +17,7 @@ MEANINGS = {
 
 def files(export: Export) -> dict[str, str]:
     """Return the files of the folder; the image processor fits images of 8 bits only."""
-    standard = loading_files(export)
+    standard = network_files(export)
     return {f"{HUB}/{name}": meaning for name, meaning in MEANINGS.items() if name in standard}
 
 

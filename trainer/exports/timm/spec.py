@@ -1,11 +1,13 @@
 """The export for timm and Hugging Face. Loads no tensors."""
 
-from trainer.exports.package_networks import RESNETS, network_refusal
-from trainer.modalities.image.encoders.spec import FAMILIES
+from trainer.modalities.registry import part_of
 from trainer.spec.job import JobSpec
+
+NEEDS = "image"
+"""Modality whose encoders it takes."""
 
 
 def refusal(spec: JobSpec) -> str | None:
     """Return why a job cannot have it: timm has no such network."""
-    names = (*RESNETS, *FAMILIES["convnext"], *FAMILIES["vit"])
-    return network_refusal(spec, package="timm", names=names)
+    reason: str | None = part_of(NEEDS, "package_networks").timm_refusal(spec)
+    return reason

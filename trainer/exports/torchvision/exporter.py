@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from trainer.exports.base import Export, write_file
-from trainer.exports.weights import plain_state, torch_bytes
+from trainer.nn.weight_files import plain_state, torch_bytes
 from trainer.schema.artifact_names import TORCHVISION
-
-MODALITY = "image"
 
 
 def files(export: Export) -> dict[str, str]:

@@ -24,12 +24,13 @@ from trainer.data.pack.format import Pack
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
 from trainer.inference.feature_extractor import FeatureExtractor
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
-from trainer.modalities.image.loader import PackLoader
 from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.schema.artifact_names import TABLE
 from trainer.util.atomic_files import write_synced
 
+GATHER_THREADS = 4
+"""Threads that read rows ahead of a network."""
 KEPT = 4
 """Banks of one job that are kept, those that were used last."""
 
@@ -91,7 +92,7 @@ def _computed(
     """Compute features of as many rows as time allows, in random order."""
     order, began_s = sample(spec, pack.rows), time.monotonic()
     rows, values = [], []
-    with PackLoader(pack, device=extractor.device) as source:
+    with extractor.loader(pack, threads=GATHER_THREADS) as source:
         for first in range(0, len(order), BATCH_ROWS):
             if should_stop():
                 raise Stopped

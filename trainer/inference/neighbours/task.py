@@ -18,19 +18,11 @@ from trainer.exports.atomic_folder import atomic_folder
 from trainer.exports.embeddings import label_name
 from trainer.inference.feature_extractor import FeatureExtractor, load_extractor
 from trainer.inference.neighbours.feature_bank import Bank, Stopped, bank_of, sample
-from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.search import Neighbour, chosen_rows, nearest
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.modalities.base import load_modality
-from trainer.modalities.image.decoded import Decoded
-from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.values import (
-    PLAIN,
-    bounds_of,
-    pictured,
-    row_picture,
-    stored_row,
-)
+from trainer.modalities.outputs import Outputs, outputs_of
+from trainer.modalities.unpacked import Unpacked, load_unpacked
 from trainer.schema.artifact_names import ANSWER, SHEET, TILES
 from trainer.schema.errors import SpecError
 from trainer.schema.events import Ended, Event, Published
@@ -39,6 +31,8 @@ from trainer.util.atomic_files import write_blocks
 FOLDER = "answer"
 ROUND = 6
 """Digits of a similarity: float32 has no more."""
+TEXT_MAX = 500
+"""Characters of a text that an answer has."""
 
 
 @dataclass
@@ -49,15 +43,25 @@ class Probe:
     pack: Pack
     context: DeviceContext
     should_stop: Callable[[], bool]
-    image: Decoded | None = field(init=False)
-    """Uploaded query image; None for row queries."""
+    query: Any = field(init=False)
+    """Query that was sent; None for row queries."""
 
     def __post_init__(self) -> None:
         """Reject invalid queries before any computation."""
         _check_rows(self.spec, self.pack)
-        self.image = None
+        self.query = None
         if self.spec.image is not None:
-            self.image = decode_upload(Path(self.spec.image), self.pack.facts)
+            self.query = self.unpacked.query(Path(self.spec.image), self.pack.facts)
+
+    @property
+    def outputs(self) -> Outputs:
+        """What rows look like to people."""
+        return outputs_of(self.spec.job)
+
+    @property
+    def unpacked(self) -> Unpacked[Any, Any]:
+        """Reader of queries that are sent."""
+        return load_unpacked(self.pack.facts.modality)
 
     @cached_property
     def extractor(self) -> FeatureExtractor:
@@ -66,8 +70,8 @@ class Probe:
 
     def search(self) -> tuple[Bank, list[int | None], list[list[Neighbour]]]:
         """Return the rows searched, the queries, and the neighbors of each."""
-        # The query image needs the encoder in any case: report a missing one at once.
-        features = None if self.image is None else self.extractor.features_of(self.image).numpy()
+        # A query that was sent needs the encoder in any case: report a missing one at once.
+        features = None if self.query is None else self.extractor.features_of(self.query).numpy()
         bank = bank_of(self.spec, self.pack, lambda: self.extractor, should_stop=self.should_stop)
         rows: list[int | None] = [None]
         if features is None:
@@ -83,24 +87,27 @@ class Probe:
         values: NDArray[np.float32] = bank.features[indices].copy()
         missing = np.flatnonzero(bank.rows[indices] != wanted_rows)
         if len(missing):
-            with PackLoader(self.pack, device=self.context.device, threads=0) as source:
-                images = source.whole(torch.from_numpy(wanted_rows[missing]))
-            values[missing] = self.extractor.features(images).numpy()
+            with self.extractor.loader(self.pack) as source:
+                raw = source.whole(torch.from_numpy(wanted_rows[missing]))
+            values[missing] = self.extractor.features(raw).numpy()
         return values
 
-    def pixels(self, row: int | None) -> NDArray[np.uint8]:
-        """Return the pixels of a row or of the uploaded image."""
+    def picture(self, row: int | None) -> NDArray[np.uint8] | None:
+        """Return the picture of a row or of the query; None where rows are no pictures."""
         if row is not None:
-            return row_picture(self.pack, row)
-        assert self.image is not None
-        values = self.pack.facts.values or PLAIN
-        return pictured(stored_row(self.image, values), bounds_of(self.pack.facts))
+            return self.outputs.picture(self.pack, row)
+        return self.unpacked.picture(self.query, self.pack.facts)
 
     def words(self, row: int | None) -> dict[str, Any]:
-        """Return the name and label of a row."""
+        """Return the name and label of a row, and its text if it has one."""
         if row is None:
-            return {"row": None, "name": "your image", "label": None}
-        return {"row": row, "name": self.pack.name(row), "label": label_name(self.pack, row)}
+            name, label = f"your {self.outputs.words.one}", None
+            text = self.unpacked.text(self.query)
+        else:
+            name, label = self.pack.name(row), label_name(self.pack, row)
+            text = self.outputs.text(self.pack, row)
+        words = {"row": row, "name": name, "label": label}
+        return words if text is None else words | {"text": text[:TEXT_MAX]}
 
 
 def run_probe(
@@ -121,18 +128,10 @@ def run_probe(
         except Stopped:
             return Ended(outcome="stopped", code="stopped", message="The probe was stopped.")
     answer = _answer(probe, bank, rows, neighbours)
-    lines = [_line(probe, row, near) for row, near in zip(rows, neighbours, strict=True)]
-    title = spec.job.name or f"{spec.job.encoder.name} on {spec.job.dataset}"
-    step = "" if spec.checkpoint is None else f", step {spec.checkpoint}"
+    contents = {ANSWER: (json.dumps(answer, ensure_ascii=False) + "\n").encode()}
+    contents |= _pictures(probe, rows, neighbours, note=answer["note"])
     with atomic_folder(out / FOLDER) as folder:
-        files = tuple(
-            write_blocks(folder / name, [data])
-            for name, data in {
-                ANSWER: (json.dumps(answer, ensure_ascii=False) + "\n").encode(),
-                TILES: contact_sheet.tiles(lines),
-                SHEET: contact_sheet.sheet(lines, title=title + step, note=answer["note"]),
-            }.items()
-        )
+        files = tuple(write_blocks(folder / name, [data]) for name, data in contents.items())
     emit(Published(folder=FOLDER, files=files))
     return Ended(outcome="succeeded", message=answer["note"])
 
@@ -150,7 +149,7 @@ def _answer(
         "checkpoint": probe.spec.checkpoint,
         "rows": probe.pack.rows,
         "searched_rows": len(bank.rows),
-        "note": _note(len(bank.rows), probe.pack.rows),
+        "note": _note(len(bank.rows), probe.pack.rows, many=probe.outputs.words.many),
         "tile_px": contact_sheet.TILE_PX,
         "probes": [
             probe.words(row)
@@ -165,10 +164,26 @@ def _answer(
     }
 
 
-def _note(searched: int, rows: int) -> str:
+def _note(searched: int, rows: int, *, many: str) -> str:
     if searched == rows:
-        return f"All {rows:,} images were searched."
-    return f"{searched:,} of {rows:,} images were searched: a random sample, for speed."
+        return f"All {rows:,} {many} were searched."
+    return f"{searched:,} of {rows:,} {many} were searched: a random sample, for speed."
+
+
+def _pictures(
+    probe: Probe, rows: list[int | None], neighbours: list[list[Neighbour]], *, note: str
+) -> dict[str, bytes]:
+    """Return the contact sheets by name; none where rows are no pictures."""
+    if probe.picture(rows[0]) is None:
+        return {}
+    spec = probe.spec
+    lines = [_line(probe, row, near) for row, near in zip(rows, neighbours, strict=True)]
+    title = spec.job.name or f"{spec.job.encoder.name} on {spec.job.dataset}"
+    step = "" if spec.checkpoint is None else f", step {spec.checkpoint}"
+    return {
+        TILES: contact_sheet.tiles(lines),
+        SHEET: contact_sheet.sheet(lines, title=title + step, note=note),
+    }
 
 
 def _line(probe: Probe, row: int | None, near: list[Neighbour]) -> list[contact_sheet.Cell]:
@@ -179,5 +194,6 @@ def _line(probe: Probe, row: int | None, near: list[Neighbour]) -> list[contact_
 
 
 def _cell(probe: Probe, row: int | None, below: str) -> contact_sheet.Cell:
-    words = probe.words(row)
-    return contact_sheet.Cell(probe.pixels(row), words["label"] or words["name"], below)
+    words, picture = probe.words(row), probe.picture(row)
+    assert picture is not None
+    return contact_sheet.Cell(picture, words["label"] or words["name"], below)

@@ -24,13 +24,13 @@ from trainer.data.spec import IngestSpec
 from trainer.demo.digits import enlarged, file_name, images
 from trainer.engine.train import RunPaths, train
 from trainer.inference.neighbours import feature_bank
-from trainer.inference.neighbours.query_image import BYTES_MAX, decode_upload
 from trainer.inference.neighbours.search import chosen_rows
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.modalities.image.ingest import INGEST
 from trainer.modalities.image.packed import image_of
+from trainer.modalities.image.query_image import BYTES_MAX, decode_upload
 from trainer.schema.errors import BadProbe, EncoderNotFound, SpecError, TrainerError
 from trainer.schema.events import Event, Published
 from trainer.spec.defaults import resolve

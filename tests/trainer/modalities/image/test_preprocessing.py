@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from tests.support.data.ingest import ingested
-from trainer.exports.model_card.snippets import preprocess_code
 from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.preprocessing import as_json, from_json, preprocessing
+from trainer.modalities.image.published.snippets import preprocess_code
 from trainer.schema.choices import Alpha, ShrinkFilter
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -1,21 +1,14 @@
-"""The files that say how to build the network and how to prepare an image for it."""
+"""`config.json` of an encoder of images, for us, timm and transformers."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from trainer.exports.atomic_folder import link
-from trainer.exports.base import Export, json_bytes, write_file
-from trainer.exports.weights import plain_state, safetensors_bytes, timm_state
-from trainer.modalities.image.preprocessing import RGB, Preprocessing, as_json, preprocessing
+from trainer.modalities.image.preprocessing import RGB, Preprocessing, preprocessing
+from trainer.modalities.outputs import Trained
 from trainer.nn.timm_keys import timm_key
 from trainer.nn.towers import feature_dim
-from trainer.schema.artifact_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, WEIGHTS
 from trainer.spec.job import JobSpec
-
-MODALITY = "image"
-"""Modality whose rows it knows."""
 
 # What a layer of the small encoder or a head is made from: attributes of the torch layer, by class.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -36,67 +29,22 @@ _STEMS = {
 """First layer of ResNets and of ConvNeXts -> a key that they alone have, its side where small."""
 
 
-AGAIN = "`encoder.safetensors` once more, by the name that timm and transformers expect"
-RENAMED = "the weights with timm's keys, for timm and transformers"
-
-
-def files(export: Export) -> dict[str, str]:
-    """Return the files of the network and of its input."""
-    names = {}
-    config = config_of(export)
-    if is_timms(config):
-        names[MODEL] = RENAMED if is_convnext(config) else AGAIN
-    names |= {
-        CONFIG: "the network; timm and transformers read it where timm has such a network",
-        PREPROCESS: "the steps from an image file to the network's input",
-    }
-    if _has_processor(config, steps_of(export)):
-        names[PROCESSOR] = "names the image processor for transformers"
-    return names
-
-
-def write(export: Export, folder: Path) -> None:
-    """Write the files, and where timm has the network its weights by the name that timm expects.
-
-    They are a link to the weights if their keys are the same. Hugging Face finds its image
-    processor by one of the files.
-    """
-    config, steps = config_of(export), steps_of(export)
-    if is_timms(config) and is_convnext(config):
-        write_file(folder, MODEL, safetensors_bytes(timm_state(plain_state(export.encoder))))
-    elif is_timms(config):
-        link(folder / WEIGHTS, folder / MODEL)
-    for name, data in network(export).items():
-        write_file(folder, name, data)
-    if _has_processor(config, steps):
-        processor = {"image_processor_type": "TimmWrapperImageProcessor"}
-        write_file(folder, PROCESSOR, json_bytes(processor))
-
-
-def network(export: Export) -> dict[str, bytes]:
-    """Return the files that any weights of the run need: they do not depend on the weights."""
-    return {
-        CONFIG: json_bytes(config_of(export)),
-        PREPROCESS: json_bytes(as_json(steps_of(export))),
-    }
-
-
-def _has_processor(config: dict[str, Any], steps: Preprocessing) -> bool:
+def has_processor(config: dict[str, Any], steps: Preprocessing) -> bool:
     """Return whether timm's processor, which reads images of 8 bits only, fits the network."""
     return is_timms(config) and steps.is_plain
 
 
-def steps_of(export: Export) -> Preprocessing:
+def steps_of(trained: Trained) -> Preprocessing:
     """Return the steps from an image file to the network's input."""
-    return preprocessing(export.spec, export.facts)
+    return preprocessing(trained.spec, trained.facts)
 
 
-def config_of(export: Export) -> dict[str, Any]:
-    """Return `config.json` of an export; that of a classifier has its head and its classes."""
-    config = _config(export.spec, export.encoder, steps_of(export))
-    if export.head is not None:
-        classes = list(export.facts.labels)
-        config["mocoserve"]["classifier"] = {"classes": classes, "head": layers(export.head)}
+def config_of(trained: Trained) -> dict[str, Any]:
+    """Return `config.json`; that of a classifier has its head and its classes."""
+    config = _config(trained.spec, trained.encoder, steps_of(trained))
+    if trained.head is not None:
+        classes = list(trained.facts.labels)
+        config["mocoserve"]["classifier"] = {"classes": classes, "head": layers(trained.head)}
     return config
 
 

@@ -3,8 +3,13 @@
 from typing import Any
 
 from trainer.data.spec import ASPECT_MAX
-from trainer.exports.loading_config import is_convnext, is_timms, is_vit, timm_name
 from trainer.modalities.image.preprocessing import RGB, Preprocessing
+from trainer.modalities.image.published.network_config import (
+    is_convnext,
+    is_timms,
+    is_vit,
+    timm_name,
+)
 from trainer.schema.events import ValueMapping
 
 IMPORTS = "import torch\nfrom safetensors.torch import load_file"
