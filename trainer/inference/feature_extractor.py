@@ -20,7 +20,6 @@ from trainer.modalities.base import Loader, Raw, Views, load_modality
 from trainer.modalities.unpacked import load_unpacked
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderNotFound
-from trainer.schema.events import DatasetFacts
 from trainer.spec.added_fields import settled
 from trainer.spec.resolved import ResolvedSpec, as_resolved
 
@@ -33,12 +32,14 @@ class FeatureExtractor:
     """In eval mode, fp32."""
     views: Views[Any]
     context: DeviceContext
-    facts: DatasetFacts
-    """Facts of the dataset, as the job sees it."""
+    pack: Pack
+    """Dataset that is searched, as the job sees it."""
 
-    def loader(self, pack: Pack, *, threads: int = 0) -> Loader[Any]:
+    def loader(self, *, threads: int = 0) -> Loader[Any]:
         """Return the rows of the pack on the device."""
-        return load_modality(self.facts.modality).loader(pack, self.context, threads=threads)
+        return load_modality(self.pack.facts.modality).loader(
+            self.pack, self.context, threads=threads
+        )
 
     def features(self, raw: Raw) -> Tensor:
         """Return features of rows without augmentation, float32 [B, feature_dim], on the CPU."""
@@ -48,8 +49,8 @@ class FeatureExtractor:
 
     def features_of(self, query: Any) -> Tensor:  # noqa: ANN401 - a query of some modality
         """Return the features of a query that was sent, float32 [1, feature_dim]."""
-        unpacked = load_unpacked(self.facts.modality)
-        return self.features(unpacked.raw(query, self.facts, self.context.device))
+        unpacked = load_unpacked(self.pack.facts.modality)
+        return self.features(unpacked.raw(query, self.pack, self.context.device))
 
 
 def load_extractor(
@@ -73,7 +74,7 @@ def load_extractor(
     modality = load_modality(job.views.modality)
     accelerator = modality.accelerator(job, pack.facts, context)
     views = modality.views(job, pack.facts, context, accelerator=accelerator)
-    return FeatureExtractor(network.eval().to(context.device), views, context, pack.facts)
+    return FeatureExtractor(network.eval().to(context.device), views, context, pack)
 
 
 def _published(folder: Path, job: ResolvedSpec) -> nn.Module:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainer.data.formats import FileFormats
+from trainer.data.pack.format import Pack
 from trainer.data.readers.items import Item
 from trainer.modalities.base import Raw
 from trainer.modalities.registry import part_of
 from trainer.nn.views import View
-from trainer.schema.events import DatasetFacts
 
 Row = TypeVar("Row")
 Query = TypeVar("Query")
@@ -52,13 +52,13 @@ class Unpacked(Protocol[Row, Query]):
         another kind.
         """
 
-    def query(self, path: Path, facts: DatasetFacts) -> Query:
+    def query(self, path: Path, pack: Pack) -> Query:
         """Read a query that was sent, as a row of the dataset. Raises BadProbe."""
 
-    def raw(self, query: Query, facts: DatasetFacts, device: torch.device) -> Raw:
+    def raw(self, query: Query, pack: Pack, device: torch.device) -> Raw:
         """Return a query as a batch of one row."""
 
-    def picture(self, query: Query, facts: DatasetFacts) -> NDArray[np.uint8] | None:
+    def picture(self, query: Query, pack: Pack) -> NDArray[np.uint8] | None:
         """Return a query for display, u8 [height, width, 3]; None if it is no picture."""
 
     def text(self, query: Query) -> str | None:

@@ -92,7 +92,7 @@ def _computed(
     """Compute features of as many rows as time allows, in random order."""
     order, began_s = sample(spec, pack.rows), time.monotonic()
     rows, values = [], []
-    with extractor.loader(pack, threads=GATHER_THREADS) as source:
+    with extractor.loader(threads=GATHER_THREADS) as source:
         for first in range(0, len(order), BATCH_ROWS):
             if should_stop():
                 raise Stopped

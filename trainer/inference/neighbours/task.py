@@ -51,7 +51,7 @@ class Probe:
         _check_rows(self.spec, self.pack)
         self.query = None
         if self.spec.image is not None:
-            self.query = self.unpacked.query(Path(self.spec.image), self.pack.facts)
+            self.query = self.unpacked.query(Path(self.spec.image), self.pack)
 
     @property
     def outputs(self) -> Outputs:
@@ -87,7 +87,7 @@ class Probe:
         values: NDArray[np.float32] = bank.features[indices].copy()
         missing = np.flatnonzero(bank.rows[indices] != wanted_rows)
         if len(missing):
-            with self.extractor.loader(self.pack) as source:
+            with self.extractor.loader() as source:
                 raw = source.whole(torch.from_numpy(wanted_rows[missing]))
             values[missing] = self.extractor.features(raw).numpy()
         return values
@@ -96,7 +96,7 @@ class Probe:
         """Return the picture of a row or of the query; None where rows are no pictures."""
         if row is not None:
             return self.outputs.picture(self.pack, row)
-        return self.unpacked.picture(self.query, self.pack.facts)
+        return self.unpacked.picture(self.query, self.pack)
 
     def words(self, row: int | None) -> dict[str, Any]:
         """Return the name and label of a row, and its text if it has one."""

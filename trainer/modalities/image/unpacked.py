@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainer.data.formats import FileFormats
+from trainer.data.pack.format import Pack
 from trainer.data.readers.items import Item
 from trainer.data.spec import USUAL
 from trainer.modalities.image.augment.augment import ImageAugmenter
@@ -26,7 +27,6 @@ from trainer.modalities.image.query_image import decode_upload
 from trainer.modalities.image.unpacked_batch import pad_images
 from trainer.modalities.image.values import PLAIN, bounds_of, pictured, stored_row
 from trainer.nn.views import Pixels
-from trainer.schema.events import DatasetFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +84,17 @@ class UnpackedImages:
         )
         return build_encoder(spec, side_px=steps.side_px), ImageReader(steps)
 
-    def query(self, path: Path, facts: DatasetFacts) -> Decoded:
+    def query(self, path: Path, pack: Pack) -> Decoded:
         """Read an image, upright, shrunk and kept as a row of the dataset. Raises BadProbe."""
-        return decode_upload(path, facts)
+        return decode_upload(path, pack.facts)
 
-    def raw(self, query: Decoded, facts: DatasetFacts, device: torch.device) -> PaddedImages:
+    def raw(self, query: Decoded, pack: Pack, device: torch.device) -> PaddedImages:
         """Return an image as a batch of one."""
-        return pad_images([query], device=device, values=facts.values or PLAIN)
+        return pad_images([query], device=device, values=pack.facts.values or PLAIN)
 
-    def picture(self, query: Decoded, facts: DatasetFacts) -> NDArray[np.uint8]:
+    def picture(self, query: Decoded, pack: Pack) -> NDArray[np.uint8]:
         """Return an image in the dataset's range of values."""
-        return pictured(stored_row(query, facts.values or PLAIN), bounds_of(facts))
+        return pictured(stored_row(query, pack.facts.values or PLAIN), bounds_of(pack.facts))
 
     def text(self, query: Decoded) -> None:
         """Return None: images have no text."""
