@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from trainer.exports.base import Export, write_file
-from trainer.nn.weight_files import plain_state, safetensors_bytes
+from trainer.nn.state_files import plain_state, safetensors_bytes
 from trainer.schema.artifact_names import CLASSIFIER
 
 

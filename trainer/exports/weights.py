@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trainer.exports.base import Export, write_file
 from trainer.modalities.outputs import outputs_of
-from trainer.nn.weight_files import plain_state, safetensors_bytes, torch_bytes
+from trainer.nn.state_files import plain_state, safetensors_bytes, torch_bytes
 from trainer.schema.artifact_names import WEIGHTS
 
 

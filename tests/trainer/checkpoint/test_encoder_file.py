@@ -14,7 +14,7 @@ from trainer.checkpoint.encoder_file import encoder_file
 from trainer.checkpoint.state import collect
 from trainer.methods.base import load_method
 from trainer.modalities.base import load_modality
-from trainer.nn.weight_files import plain_state, safetensors_bytes
+from trainer.nn.state_files import plain_state, safetensors_bytes
 from trainer.optim.optimizer import make_optimizer
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

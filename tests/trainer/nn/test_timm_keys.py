@@ -7,8 +7,8 @@ from torch import nn
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.nn.pretrained import load_encoder
+from trainer.nn.state_files import timm_state
 from trainer.nn.timm_keys import timm_key
-from trainer.nn.weight_files import timm_state
 
 WIDTHS, DEPTHS = (96, 192, 384, 768), (3, 3, 9, 3)
 

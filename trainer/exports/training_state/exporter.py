@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from trainer.exports.base import Export, write_file
-from trainer.nn.weight_files import plain_tensors, safetensors_bytes
+from trainer.nn.state_files import plain_tensors, safetensors_bytes
 from trainer.schema.artifact_names import STATE
 
 

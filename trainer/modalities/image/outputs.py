@@ -20,7 +20,7 @@ from trainer.modalities.image.published.snippets import classifying, loading
 from trainer.modalities.image.spec import image_views
 from trainer.modalities.image.values import row_picture
 from trainer.modalities.outputs import Lines, Link, Outputs, Trained
-from trainer.nn.weight_files import plain_state, safetensors_bytes, timm_state
+from trainer.nn.state_files import plain_state, safetensors_bytes, timm_state
 from trainer.schema.artifact_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, WEIGHTS
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
