@@ -28,8 +28,8 @@ observability: $(READY) ## Run every query of dashboards and alerts on a real Pr
 	$(BIN)/python -m pytest -s -m observability tests/observability
 
 contract: $(READY) ## Test every combination of method, encoder, and kill and resume, and the pretend GPU (up to an hour)
-	$(BIN)/python -m pytest -m 'contract or not contract' --durations 10 tests/contract \
-		tests/benchmarks/suites/test_gpu.py
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal --durations 10 \
+		-m 'contract or not contract' tests/contract tests/benchmarks/suites/test_gpu.py
 
 chaos: $(READY) ## Inject a thousand faults over hundreds of jobs (half an hour)
 	$(BIN)/python -m pytest -m chaos tests
