@@ -78,8 +78,13 @@ FLIPS_MAX = {"exact": 0, "single": 1}
 
 
 def batch_rows(name: str) -> int:
-    """Return the rows of a step: few where the statistics of a process have other last bits."""
-    return 32 if METHODS[name]["name"] == "moco" else 8
+    """Return the rows of a step: few where the statistics of a process have other last bits.
+
+    Where they are of whole groups, 8 in a group: two rows would be divided by half their distance,
+    which magnifies the last bits of a value.
+    """
+    method = METHODS[name]
+    return 32 if method["name"] == "moco" or method.get("bn") == "split" else 8
 
 
 def spec_of(name: str) -> dict[str, Any]:
