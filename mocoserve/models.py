@@ -120,6 +120,16 @@ class Dataset(Answer):
     job_id: str | None = None
 
 
+class WeightsEncoder(Answer):
+    """Encoder that weights fit."""
+
+    name: str
+    channels: int = 3
+    stem: str | None = None
+    patch_px: int | None = None
+    side_px: int | None = None
+
+
 class WeightsFile(Answer):
     """Uploaded weights."""
 
@@ -133,6 +143,7 @@ class WeightsFile(Answer):
     sha256: str | None = None
     tensors: int = 0
     parameters: int = 0
+    encoder: WeightsEncoder | None = None
 
 
 class BadFile(Answer):

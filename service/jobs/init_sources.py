@@ -5,7 +5,6 @@ The API hashes the encoder of a checkpoint itself: it reads as many bytes as the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from service.errors import ServiceError, invalid
 from service.files.safe_open import open_inside
@@ -13,13 +12,14 @@ from service.ledger.journaled_store import JournaledStore
 from service.store.records import JobRecord
 from service.store.store import Store
 from service.store.store_errors import NotFound
-from service.weights.weights_store import WeightsRecord, WeightsStore
+from service.weights.weights_content import shapes_of
+from service.weights.weights_store import WeightsStore
 from trainer.checkpoint.encoder_file import STATE, encoder_file
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.spec.added_fields import settled
 from trainer.spec.init_from import InitFromSpec
 from trainer.spec.job import JobSpec
-from trainer.util.safetensors_header import WEIGHTS_DTYPES, BadHeader, read_header
+from trainer.util.safetensors_header import BadHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +63,7 @@ def _of_weights(wanted: InitFromSpec, journal: JournaledStore) -> InitSource:
     if record.status != "ready":
         raise invalid("#/init_from/weights", f"The upload of {record.name} is not complete.")
     pinned = wanted.model_copy(update={"sha256": record.sha256})
-    return InitSource(pinned, record.path, shapes=_shapes(journal.data_dir, record))
-
-
-def _shapes(data_dir: Path, record: WeightsRecord) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of uploaded weights. Raises ServiceError `storage`."""
-    try:
-        with open_inside(data_dir, record.path) as file:
-            header = read_header(file, size_bytes=record.size_bytes or 0, dtypes=WEIGHTS_DTYPES)
-    except (BadHeader, OSError) as error:
-        detail = f"The weights {record.name} cannot be read: {error}."
-        raise ServiceError("storage", detail) from None
-    return {name: entry.shape for name, entry in header.tensors.items()}
+    return InitSource(pinned, record.path, shapes=shapes_of(journal.data_dir, record))
 
 
 def _donor(job_id: str, store: Store) -> JobRecord:

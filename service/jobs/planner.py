@@ -80,7 +80,7 @@ def plan(
     """Resolve a spec; `datasets` is what the store has of `names_in(sent)`.
 
     `init` are the weights that it begins with. The encoder is that of the job which trained them,
-    unless the spec states another one.
+    or the one that uploaded weights fit, unless the spec states another one.
 
     Raises ServiceError `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
     """
@@ -110,23 +110,29 @@ def _begun(sent: JobSpec, init: InitSource | None) -> tuple[JobSpec, dict[str, s
     if init is None:
         return sent, {}
     spec = sent.model_copy(update={"init_from": init.pinned})
-    if init.donor is None or "encoder" in sent.model_fields_set:
+    if "encoder" in sent.model_fields_set:
         return spec, {}
-    encoder = _modality_of(init.donor).encoder_like(init.donor)
-    reason = f"the encoder of {init.pinned.job}"
+    if init.donor is None:
+        encoder = _weights_of(spec).encoder_of_weights(init.shapes)
+        reason = f"the encoder that fits {init.pinned.weights}"
+    else:
+        encoder = _weights_of(init.donor).encoder_like(init.donor)
+        reason = f"the encoder of {init.pinned.job}"
+    if encoder is None:
+        return spec, {}
     return spec.model_copy(update={"encoder": encoder}), {"encoder.name": reason}
 
 
 def _check_encoder(spec: ResolvedSpec, init: InitSource) -> None:
     """Raise SpecError unless weights fit the encoder: those of a job by its spec."""
     if init.donor is not None:
-        _modality_of(spec).check_encoder_like(spec, init.donor)
+        _weights_of(spec).check_encoder_like(spec, init.donor)
     else:
-        _modality_of(spec).check_weights(spec, init.shapes)
+        _weights_of(spec).check_weights(spec, init.shapes)
 
 
-def _modality_of(spec: JobSpec) -> ModuleType:
-    return part_of(spec.views.modality, "defaults")
+def _weights_of(spec: JobSpec) -> ModuleType:
+    return part_of(spec.views.modality, "starting_weights")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,6 +146,12 @@ async def dataset(request: Request, id: str) -> Response:
     return render_page(request, "dataset", dataset_id=id)
 
 
+@router.get("/ui/weights")
+async def weights(request: Request) -> Response:
+    """Show all uploaded weights."""
+    return render_page(request, "weights")
+
+
 @router.get("/ui/workers")
 async def workers(request: Request) -> Response:
     """Show the workers."""

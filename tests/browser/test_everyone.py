@@ -27,6 +27,7 @@ PAGES = {
     "compare": "/ui/compare?a={job}&b={other}",
     "datasets": "/ui/datasets",
     "dataset": "/ui/datasets/digits",
+    "weights": "/ui/weights",
     "workers": "/ui/workers",
     "system": "/ui/system",
 }

@@ -30,7 +30,8 @@ def test_everything_stays_under_the_path(guest: Visitor, world: World) -> None:
     page.locator(f"#open-{world.job_id}").click()
     expect(page.get_by_role("heading", name="a real run")).to_be_visible()
     expect(page.locator("[data-chart=loss] .main-svg").first).to_be_visible()
-    for path in ("datasets", "datasets/digits", "compare", "workers", "system", "submit"):
+    paths = ("datasets", "datasets/digits", "weights", "compare", "workers", "system", "submit")
+    for path in paths:
         guest.go(f"/ui/{path}")
     picture = guest.go("/ui/datasets/digits").locator("img.picture").first
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0

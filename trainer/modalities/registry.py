@@ -1,9 +1,10 @@
 """The modalities by name. A new one is a folder here, and its name in `MODALITIES`.
 
 Whatever it declares is found in its folder by name: `ViewsSpec` and `EncoderSpec` in `spec.py`,
-RULES, `settle`, `check`, `check_alike` and `warnings` in `defaults.py`, `cost` in `cost.py`, ways
-to make a job faster in `advice.py`, `MODALITY` in `modality.py`, `INGEST` in `ingest.py`, `OUTPUTS`
-in `outputs.py`, `UNPACKED` in `unpacked.py`. Loads no tensors.
+RULES, `settle`, `check`, `check_alike` and `warnings` in `defaults.py`, what weights fit in
+`starting_weights.py`, `cost` in `cost.py`, ways to make a job faster in `advice.py`, `MODALITY` in
+`modality.py`, `INGEST` in `ingest.py`, `OUTPUTS` in `outputs.py`, `UNPACKED` in `unpacked.py`.
+Loads no tensors.
 """
 
 from importlib import import_module

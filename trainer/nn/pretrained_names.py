@@ -1,7 +1,7 @@
 """Match of the weights of a file to an encoder, by names and shapes. Loads no tensors."""
 
 from collections.abc import Mapping
-from math import prod
+from math import isqrt, prod
 from typing import NamedTuple
 
 from trainer.nn.timm_keys import LAYER_SCALE, timm_key
@@ -25,6 +25,8 @@ HEADS = ("fc.", "head.", "pooler.", "classifier.", "mlp.")
 encoder has them: the last norm of a ConvNeXt is `classifier.0`."""
 NAMED_MAX = 10
 """Missing and unexpected names in an error, each."""
+POSITIONS = "pos_embed"
+"""Positions of a ViT: the class token's, then those of a square of patches, row by row."""
 COUNTER = "num_batches_tracked"
 """Counter of batch norm, which older files lack and nothing here reads."""
 RGB = 3
@@ -65,7 +67,7 @@ def best_fit(file: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> Fit | No
 
     Both are names with shapes. The names are tried as they are, then without each of PREFIXES;
     names of HEADS are left out, timm's names of a ConvNeXt are known. A first convolution for one
-    channel fits one for three, and the reverse.
+    channel fits one for three, and the reverse; positions fit those of another side.
     """
     readings = [_renamed(file, prefix, wanted) for prefix in ("", *PREFIXES)]
     fits = [Fit(names, _compared(names, file, wanted)) for names in readings if names]
@@ -121,12 +123,18 @@ def _compared(
 
 
 def _fits(name: str, has: Shape, wants: Shape, *, is_first: bool) -> bool:
-    """Return whether a tensor can be loaded, as it is or with other channels."""
+    """Return whether a tensor can be loaded, as it is, resampled or with other channels."""
     if name.endswith(LAYER_SCALE):
         return prod(has) == prod(wants)
+    if name == POSITIONS and len(has) == len(wants) == 3:
+        return has[2] == wants[2] and all(_is_square(shape[1] - 1) for shape in (has, wants))
     if is_first and len(has) == 4 and {has[1], wants[1]} == {1, RGB}:
         return (has[0], *has[2:]) == (wants[0], *wants[2:])
     return has == wants
+
+
+def _is_square(count: int) -> bool:
+    return count > 0 and isqrt(count) ** 2 == count
 
 
 def _text(shape: Shape) -> str:

@@ -21,8 +21,8 @@ class InitFromSpec(Record):
     by the job's `best_by`.
     """
     weights: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Id or name of uploaded weights. For `python -m trainer`: a safetensors file. Also state
-    `encoder`: weights that do not fit it are refused.
+    """Id or name of uploaded weights; the encoder is the one that they fit unless `encoder` states
+    another, which is refused. For `python -m trainer`: a safetensors file; also state `encoder`.
     """
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """sha256 of the file. Default: that of the file when the job is submitted."""

@@ -15,7 +15,12 @@ from service.api.content_upload import (
 from service.api.deps import IdempotencyKey, Services, ServicesDep, created
 from service.api.openapi import refused
 from service.api.schemas import examples
-from service.api.schemas.weight_files import Weights, WeightsList, WeightsRequest
+from service.api.schemas.weight_files import (
+    Weights,
+    WeightsEncoder,
+    WeightsList,
+    WeightsRequest,
+)
 from service.api.upload_headers import BODY
 from service.datasets.ingest_jobs import check_size
 from service.datasets.uploads import check_space, held_bytes, no_sender
@@ -24,7 +29,11 @@ from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.store_errors import WrongState
 from service.weights.users import users_of
+from service.weights.weights_content import encoder_of
 from service.weights.weights_store import WeightsRecord, WeightsStore, new_weights
+
+NAMED_MAX = 5
+"""Ids of jobs in the detail of a refusal."""
 
 router = APIRouter(prefix="/v1/weights", tags=["weights"], route_class=StrictRoute)
 
@@ -158,7 +167,8 @@ def delete(record: WeightsDep, services: ServicesDep) -> Response:
     """
     weights_store = _weights_store(services)
     if jobs := users_of(record, services.store):
-        detail = f"{len(jobs)} jobs that have not ended began with {record.name}."
+        more = f" and {len(jobs) - NAMED_MAX} more" if len(jobs) > NAMED_MAX else ""
+        detail = f"Not ended, and began with {record.name}: {', '.join(jobs[:NAMED_MAX])}{more}."
         raise Problem("weights_in_use", detail, jobs=jobs)
     with no_sender(weights_store.staged(record)):
         weights_store.delete(record)
@@ -175,7 +185,10 @@ def _uploadable(weights_store: WeightsStore, name: str) -> WeightsRecord:
 
 
 def _response(record: WeightsRecord, services: Services) -> Weights:
-    if record.status == "ready":
-        return Weights.of(record, received_bytes=record.size_bytes or 0)
-    held = held_bytes(_weights_store(services).staged(record))
-    return Weights.of(record, received_bytes=held)
+    weights_store = _weights_store(services)
+    if record.status != "ready":
+        held = held_bytes(weights_store.staged(record))
+        return Weights.of(record, received_bytes=held, encoder=None)
+    fitting = encoder_of(weights_store.data_dir, record)
+    encoder = None if fitting is None else WeightsEncoder.of(fitting)
+    return Weights.of(record, received_bytes=record.size_bytes or 0, encoder=encoder)

@@ -275,6 +275,13 @@ WEIGHTS: Example = {
     "sha256": SHA256,
     "tensors": 120,
     "parameters": 11_186_132,
+    "encoder": {
+        "name": "resnet18",
+        "channels": 3,
+        "stem": "imagenet",
+        "patch_px": None,
+        "side_px": None,
+    },
 }
 CHECKPOINT: Example = {
     "step": 900,

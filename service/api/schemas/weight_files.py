@@ -9,7 +9,9 @@ from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
 from service.api.schemas.jobs_and_datasets import Sha256, StatusReason, response_config
 from service.weights.weights_store import WeightsRecord
+from trainer.modalities.image.encoders.fitting_encoders import FittingEncoder
 from trainer.schema.base import Record
+from trainer.spec.rules import filled
 
 
 class WeightsRequest(Record):
@@ -30,6 +32,39 @@ class WeightsRequest(Record):
         if name.startswith(("wgt_", "job_")):
             raise ValueError("name must not start with wgt_ or job_, the prefixes of ids")
         return name
+
+
+class WeightsEncoder(BaseModel):
+    """Encoder that weights fit, and what jobs of them train."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """`encoder.name` of a job."""
+    channels: int
+    """Input channels. Weights for one fit three channels, and the reverse; all others need a
+    dataset with as many.
+    """
+    stem: str | None
+    """`encoder.stem` of a job; null for an encoder without a choice."""
+    patch_px: int | None
+    """`encoder.patch_px` of a job; null for an encoder without patches."""
+    side_px: int | None
+    """Side in px of the images that the positions of a ViT are for; null for others. Positions are
+    resampled for other sides.
+    """
+
+    @classmethod
+    def of(cls, fitting: FittingEncoder) -> "WeightsEncoder":
+        """Return the encoder with the settings that it has."""
+        encoder = fitting.encoder
+        return cls(
+            name=encoder.name,
+            channels=filled(encoder.channels),
+            stem=encoder.stem if encoder.has_stem else None,
+            patch_px=encoder.patch_px,
+            side_px=fitting.side_px,
+        )
 
 
 class Weights(BaseModel):
@@ -61,9 +96,15 @@ class Weights(BaseModel):
     """Number of tensors, when ready."""
     parameters: int
     """Number of values in all tensors, when ready."""
+    encoder: WeightsEncoder | None
+    """Encoder of a job that begins with them and states none. Null if they fit none, and until they
+    are ready.
+    """
 
     @classmethod
-    def of(cls, record: WeightsRecord, *, received_bytes: int) -> "Weights":
+    def of(
+        cls, record: WeightsRecord, *, received_bytes: int, encoder: WeightsEncoder | None
+    ) -> "Weights":
         """Return weights of the library; `received_bytes` are those on the disk."""
         return cls(
             id=record.id,
@@ -76,6 +117,7 @@ class Weights(BaseModel):
             sha256=record.sha256,
             tensors=record.tensors,
             parameters=record.parameters,
+            encoder=encoder,
         )
 
 

@@ -46,7 +46,13 @@ def add(
         f"{weights.tensors} tensors, {count_text(weights.parameters)} values, "
         f"{bytes_text(weights.size_bytes)}."
     )
-    context.say(f"next: moco submit -d DATASET --encoder ENCODER --init-from {weights.name}")
+    if weights.encoder is None:
+        context.say("They fit no known encoder: a job that names one is told what differs.")
+        encoder = "--encoder ENCODER "
+    else:
+        context.say(f"They fit {weights.encoder.name}, which jobs that begin with them have.")
+        encoder = ""
+    context.say(f"next: moco submit -d DATASET {encoder}--init-from {weights.name}")
 
 
 def ls(context: Context) -> None:
@@ -62,12 +68,13 @@ def ls(context: Context) -> None:
     if not weights:
         context.say("No weights yet. Add some: `moco weights add FILE.safetensors`.")
         return
-    head = ("ID", "NAME", "STATUS", "TENSORS", "VALUES", "SIZE", "CREATED")
+    head = ("ID", "NAME", "STATUS", "ENCODER", "TENSORS", "VALUES", "SIZE", "CREATED")
     rows = (
         (
             it.id,
             it.name,
             it.status,
+            it.encoder.name if it.encoder else "-",
             str(it.tensors),
             count_text(it.parameters),
             bytes_text(it.size_bytes),

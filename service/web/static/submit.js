@@ -35,7 +35,7 @@ let sent = { text: null, key: null };
 
 async function begin() {
   if (!mayChange) return put($("submit"), empty("Read-only access", "Sign in with the key in api.key to start jobs."));
-  const [{ job_spec: schema }, datasets] = await Promise.all([theWords(), all("/v1/datasets")]);
+  const [{ job_spec: schema }, datasets, { data: weights }] = await Promise.all([theWords(), all("/v1/datasets"), get("/v1/weights")]);
   const ready = datasets.filter((one) => one.status === "ready");
   if (!ready.length) return put($("submit"), noDataset(datasets));
   const fields = new Map(fieldsOf(schema).map((one) => [one.path, one]));
@@ -43,11 +43,12 @@ async function begin() {
     h("div", { class: "stack" }, first(fields, ready), GROUPS.map((one) => group(fields, one)), rest(fields)),
     h("aside", { class: "aside stack", "aria-label": "Estimate" },
       h("section", { class: "card stack" }, h("h2", {}, "Estimate"), plan, go), image)));
+  offer(weights);
   await start(ready);
   return undefined;
 }
 
-/** Fill in the values of another job, or the dataset of the address, or the newest one. */
+/** Fill in the values of another job, or the weights and dataset of the address, or the newest dataset. */
 async function start(ready) {
   const from = asked.get("from");
   if (from) {
@@ -62,8 +63,32 @@ async function start(ready) {
       notice("from", "warn", "The job to copy settings from was not found.", "It was deleted, or the link is wrong. Fill in the form, or choose Run again on another job.");
     }
   }
+  beginWith(asked.get("weights"), asked.get("kind"));
   if (!form.values.has("dataset")) form.fill([["dataset", asked.get("dataset") ?? ready[0].name]]);
   await preview();
+}
+
+/** Fill in uploaded weights and the kind of job, as the page of weights links to them. */
+function beginWith(weights, kind) {
+  if (PARTS[kind]) {
+    form.fill([["kind", kind]]);
+    chooseParts(kind);
+  }
+  if (!weights) return;
+  form.fill([["init_from.weights", weights]]);
+  $("f-init_from.weights").closest("details").open = true;
+}
+
+/** Offer the names of uploaded weights in the field for them. */
+function offer(weights) {
+  const names = weights.filter((one) => one.status === "ready").map((one) => h("option", { value: one.name }, one.encoder?.name ?? ""));
+  const input = $("f-init_from.weights");
+  input.setAttribute("list", "weights-names");
+  input.after(h("datalist", { id: "weights-names" }, names));
+}
+
+function chooseParts(kind) {
+  for (const part of ["method", "evaluation"]) form.choose(part, PARTS[kind]?.[part]);
 }
 
 function first(fields, ready) {
@@ -79,9 +104,7 @@ function first(fields, ready) {
     form.field(fields.get("epochs")), form.field(fields.get("batch_rows")),
   ];
   const kind = elements[0].querySelector("select");
-  kind.addEventListener("change", () => {
-    for (const part of ["method", "evaluation"]) form.choose(part, PARTS[kind.value]?.[part]);
-  });
+  kind.addEventListener("change", () => chooseParts(kind.value));
   return h("section", { class: "card" }, h("h2", { class: "hidden-label" }, "The job"), h("div", { class: "fields" }, elements));
 }
 

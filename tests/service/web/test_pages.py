@@ -27,7 +27,7 @@ from tests.support.service.api import (
 from tests.support.service.redis import empty, opened_store
 
 READ_KEY, SCRAPE_KEY = "moco_read_key_0123456789", "moco_scrape_key_0123456789"
-PAGES = ("jobs", "submit", "compare", "datasets", "workers", "system")
+PAGES = ("jobs", "submit", "compare", "datasets", "weights", "workers", "system")
 
 
 @pytest.fixture(scope="module")

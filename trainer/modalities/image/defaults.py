@@ -1,23 +1,17 @@
 """Defaults of images, each with its reason. Loads no tensors."""
 
-from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from itertools import chain
 from typing import Any
 
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders import patches
-from trainer.modalities.image.encoders.parameter_shapes import parameter_shapes
-from trainer.modalities.image.encoders.spec import FAMILIES
-from trainer.modalities.image.encoders.stems import check_stem, has_cifar_stem
+from trainer.modalities.image.encoders.stems import check_stem
 from trainer.modalities.image.resolution_warning import enlarged_views
 from trainer.modalities.image.spec import (
-    EncoderSpec,
     SecondViewSpec,
     image_encoder,
     image_views,
 )
-from trainer.nn.pretrained_names import Shape, best_fit, fitting_names
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.job import JobSpec
@@ -25,7 +19,6 @@ from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import Choice, Rules, filled
 
 RGB = 3
-STEMS = ("imagenet", "cifar")
 STRONG = ("jitter_p", "grey_p")
 """Probabilities of augmentations that a classifier is not trained with by default."""
 COLOUR = ("saturation", "hue", "grey_p")
@@ -189,75 +182,6 @@ def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:
     if train.dtype != test.dtype:
         detail = f"it holds values of {_depth(test)}, the dataset of {_depth(train)}"
         raise SpecError(detail, field="test_dataset")
-
-
-def encoder_like(donor: JobSpec) -> EncoderSpec:
-    """Return the encoder of a resolved job for another one, with the channels left to its dataset.
-
-    The stem is stated: `auto` could mean another one for other views.
-    """
-    update = {"channels": None, "stem": _stem(donor)}
-    return image_encoder(donor).model_copy(update=update)
-
-
-def check_encoder_like(spec: JobSpec, donor: JobSpec) -> None:
-    """Raise SpecError unless weights of the encoder of `donor` fit that of `spec`."""
-    wants, has = image_encoder(spec).name, image_encoder(donor).name
-    if wants != has:
-        detail = f"{wants}, but the weights of init_from are of {has}; omit it"
-        raise SpecError(detail, field="encoder.name", also=("init_from",))
-    if image_encoder(spec).is_vit:
-        _check_patches_like(spec, donor)
-    elif image_encoder(spec).has_stem and _stem(spec) != _stem(donor):
-        detail = f"the weights of init_from are of the stem {_stem(donor)}"
-        raise SpecError(detail, field="encoder.stem", also=("init_from",))
-
-
-def check_weights(spec: JobSpec, file: Mapping[str, Shape]) -> None:
-    """Raise SpecError unless weights of these names and shapes fit the encoder of a resolved job.
-
-    The reason names an encoder that they fit, if there is one.
-    """
-    encoder, side_px = image_encoder(spec), filled(image_views(spec).side_px)
-    try:
-        fitting_names(file, parameter_shapes(encoder, side_px=side_px))
-    except SpecError as error:
-        other = next(_fitting_encoders(encoder, file, side_px=side_px), None)
-        if other is None:
-            raise
-        detail = f"the weights fit {other}, but the encoder is {encoder.name}; {error.reason}"
-        raise SpecError(detail, field="init_from", also=("encoder.name",)) from error
-
-
-def _fitting_encoders(
-    encoder: EncoderSpec, file: Mapping[str, Shape], *, side_px: int
-) -> Iterator[str]:
-    """Yield other encoders that weights fit, as words."""
-    for name in chain(*FAMILIES.values()):
-        for stem in STEMS:
-            patch_px = encoder.patch_px or patches.PATCH_PX_USUAL
-            update = {"name": name, "stem": stem, "patch_px": patch_px}
-            other = encoder.model_copy(update=update)
-            fit = best_fit(file, parameter_shapes(other, side_px=side_px))
-            if fit is not None and not fit.mismatch.total:
-                yield f"{name} with the stem {stem}" if other.has_stem else name
-
-
-def _check_patches_like(spec: JobSpec, donor: JobSpec) -> None:
-    """Raise SpecError unless a ViT has the patches of `donor`: each has a position of its own."""
-    wants, has = image_encoder(spec).patch_px, image_encoder(donor).patch_px
-    if wants != has:
-        detail = f"{wants} px, but the weights of init_from are of patches of {has} px; use {has}"
-        raise SpecError(detail, field="encoder.patch_px", also=("init_from",))
-    wants, has = image_views(spec).side_px, image_views(donor).side_px
-    if wants != has:
-        detail = f"{wants} px, but the ViT of init_from is for {has} px; set it to {has}"
-        raise SpecError(detail, field="views.side_px", also=("init_from",))
-
-
-def _stem(spec: JobSpec) -> str:
-    side_px = image_views(spec).side_px or 0
-    return "cifar" if has_cifar_stem(image_encoder(spec), side_px=side_px) else "imagenet"
 
 
 def _depth(facts: DatasetFacts) -> str:

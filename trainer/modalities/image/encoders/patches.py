@@ -36,7 +36,8 @@ def default_patch_px(side_px: int) -> int:
     """
     sizes = [size for size in range(2, PATCH_PX_USUAL + 1) if side_px % size == 0]
     if not sizes:
-        detail = f"{side_px} px cannot be cut into patches of 2 to 16 px; use {_sides(side_px, 4)}"
+        sides = fitting_sides(side_px, 4)
+        detail = f"{side_px} px cannot be cut into patches of 2 to 16 px; use {sides}"
         raise SpecError(detail, field="views.side_px", also=("encoder.patch_px",))
     wanted_px = min(PATCH_PX_USUAL, side_px / PATCHES_ACROSS)
     return min(sizes, key=lambda size: abs(log(size / wanted_px)))
@@ -74,15 +75,15 @@ def _check_without_patches(encoder: EncoderSpec) -> None:
 
 
 def _misfit(side_px: int, patch_px: int) -> str:
-    sides = _sides(side_px, patch_px)
+    sides = fitting_sides(side_px, patch_px)
     return (
         f"{side_px} px cannot be cut into patches of {patch_px} px; use {sides}, "
         "or leave encoder.patch_px out"
     )
 
 
-def _sides(side_px: int, patch_px: int) -> str:
-    """Return the nearest sides that fit, as words."""
+def fitting_sides(side_px: int, patch_px: int) -> str:
+    """Return the sides nearest to one that patches divide, as words."""
     below = side_px // patch_px * patch_px
     sides = [side for side in (below, below + patch_px) if side >= patch_px]
     return f"views.side_px {' or '.join(map(str, sides))}"

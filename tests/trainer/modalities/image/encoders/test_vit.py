@@ -9,11 +9,12 @@ import torch
 from tests.support.service.api import facts as facts_of
 from trainer.methods.base import load_method
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.modalities.image.defaults import check_encoder_like
 from trainer.modalities.image.encoders.factory import build_encoder, encoder_for
 from trainer.modalities.image.encoders.patches import VIT_SHAPES, default_patch_px, settle
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.encoders.vit import sin_cos_positions
+from trainer.modalities.image.starting_weights import check_encoder_like
+from trainer.nn.pretrained import load_encoder
 from trainer.nn.towers import feature_dim
 from trainer.schema.errors import SpecError
 from trainer.spec.defaults import resolve
@@ -115,7 +116,7 @@ def test_what_does_not_fit_is_refused(
 
 @pytest.mark.parametrize(
     ("side_px", "patch_px", "field"),
-    [(32, 4, None), (32, 8, "encoder.patch_px"), (48, 4, "views.side_px")],
+    [(32, 4, None), (32, 8, "encoder.patch_px"), (48, 4, None)],
 )
 def test_weights_of_a_vit_fit_its_own_patches_alone(
     side_px: int, patch_px: int, field: str | None
@@ -125,13 +126,26 @@ def test_weights_of_a_vit_fit_its_own_patches_alone(
         resolve(JobSpec.model_validate(sent), facts_of()).spec
         for sent in (vit_job(32, 4), vit_job(side_px, patch_px))
     )
-    with torch.device("meta"):
-        keys = [encoder_for(each).state_dict() for each in (donor, spec)]
-    fits = all(a.shape == b.shape for a, b in zip(*(it.values() for it in keys), strict=True))
-    assert fits is (field is None)
+    torch.manual_seed(3)
+    theirs, ours = (encoder_for(each) for each in (donor, spec))
+    with nullcontext() if field is None else pytest.raises(SpecError):
+        load_encoder(ours, theirs.state_dict())
     with nullcontext() if field is None else pytest.raises(SpecError) as refused:
         check_encoder_like(spec, donor)
     assert refused is None or refused.value.field == field
+
+
+@pytest.mark.parametrize(("has_px", "side_px"), [(32, 48), (48, 16), (32, 32)])
+def test_positions_for_another_side_are_resampled_as_timm_does(has_px: int, side_px: int) -> None:
+    spec = EncoderSpec(name="vit_tiny", patch_px=4, channels=3)
+    theirs, ours = (build_encoder(spec, side_px=side).state_dict() for side in (has_px, side_px))
+    network = build_encoder(spec, side_px=side_px)
+    load_encoder(network, theirs)
+    across = side_px // 4
+    wanted = timm.layers.resample_abs_pos_embed(theirs["pos_embed"], [across, across])
+    torch.testing.assert_close(network.state_dict()["pos_embed"], wanted, rtol=0.0, atol=1e-6)
+    assert network.state_dict()["pos_embed"].shape == ours["pos_embed"].shape
+    assert torch.equal(network.state_dict()["norm.weight"], theirs["norm.weight"])
 
 
 def vit_job(side_px: int, patch_px: int) -> dict[str, object]:
