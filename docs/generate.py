@@ -68,7 +68,9 @@ def thresholds() -> str:
 def verdicts_table() -> str:
     """Return the table of verdicts for people, the gravest first."""
     lines = ["| verdict | when | what to do |", "|---|---|---|"]
-    lines += [f"| **{row.word}** | {row.when} | {row.advice} |" for row in VERDICTS]
+    for row in VERDICTS:
+        other = f" A finetune job: {row.finetune_advice}" if row.finetune_advice else ""
+        lines.append(f"| **{row.word}** | {row.when} | {row.advice}{other} |")
     return "\n".join(lines) + "\n"
 
 

@@ -256,7 +256,7 @@ class Run:
             kind=verdict.kind,
             word=verdict.word,
             evidence=judgement.evidence,
-            advice=verdict.advice,
+            advice=judgement.advice,
         )
 
     def save_behind(self, emit: Emit) -> None:

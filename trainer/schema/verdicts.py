@@ -17,7 +17,11 @@ READINGS = 20
 TELLING_EPOCHS = 2
 """Epochs after the queue is full of real keys before a run is judged."""
 TELLING_SHARE = 0.5
-"""Nearest neighbors are held against the baselines from this part of the run on."""
+"""Nearest neighbors are held against the baselines from this part of the run on, and the loss of a
+classifier against chance."""
+BEGUN_SHARE = 0.1
+"""Part of a finetune job before which its loss says nothing: with few labels, an epoch is a step or
+two."""
 COLLAPSED_STD, COLLAPSING_STD = 0.1, 0.2
 """Bounds of `embedding_std_ratio`: 1 is spread over the sphere, 0 is a single point."""
 RECOVERING_GAIN = 1.05
@@ -60,10 +64,14 @@ class Reading:
     """(name, `knn_top1` of it): raw input, untrained encoder, majority class."""
     filling: tuple[tuple[str, float], ...] = ()
     """(what fills, its share so far): all that is not yet full."""
+    is_finetune: bool = False
+    """Whether a classifier is trained: it is judged by its loss alone."""
 
     @property
     def is_telling(self) -> bool:
         """Return whether the run is far enough to be judged by its loss and spread."""
+        if self.is_finetune and self.share < BEGUN_SHARE:
+            return False
         return self.epoch >= TELLING_EPOCHS + min(1.0, self.queue_dataset_ratio)
 
     @property
@@ -100,6 +108,8 @@ class Verdict(NamedTuple):
     advice: str
     evidence: Callable[[Reading], str | None]
     """The numbers that speak for it; None where it does not apply."""
+    finetune_advice: str | None = None
+    """Advice for a finetune job, where it is another one."""
 
 
 class Judgement(NamedTuple):
@@ -107,6 +117,13 @@ class Judgement(NamedTuple):
 
     verdict: Verdict
     evidence: str
+    is_finetune: bool = False
+
+    @property
+    def advice(self) -> str:
+        """Return what to do, for this kind of job."""
+        other = self.verdict.finetune_advice if self.is_finetune else None
+        return other or self.verdict.advice
 
 
 def judge(lines: Iterable[Line], *, share: float, fills: Mapping[str, str]) -> Judgement:
@@ -119,7 +136,7 @@ def judge(lines: Iterable[Line], *, share: float, fills: Mapping[str, str]) -> J
     for verdict in VERDICTS:
         evidence = verdict.evidence(reading)
         if evidence is not None:
-            return Judgement(verdict, evidence)
+            return Judgement(verdict, evidence, reading.is_finetune)
     raise AssertionError("the last verdict applies to every reading")
 
 
@@ -127,8 +144,10 @@ def read(lines: Iterable[Line], *, share: float, fills: Mapping[str, str]) -> Re
     """Return means of the newest readings, and the newest evaluation."""
     all_lines = list(lines)
     stepped = [line for line in all_lines if "loss" in line][-READINGS:]
-    evaluated: Line = next((line for line in reversed(all_lines) if "knn_top1" in line), {})
     newest = stepped[-1] if stepped else {}
+    is_finetune = CLASSIFIER_SIGNAL in newest
+    judged = [] if is_finetune else all_lines
+    evaluated: Line = next((line for line in reversed(judged) if "knn_top1" in line), {})
     names = {name: signal for name, signal in BASELINES.items() if signal in evaluated}
     return Reading(
         share=share,
@@ -145,9 +164,12 @@ def read(lines: Iterable[Line], *, share: float, fills: Mapping[str, str]) -> Re
         filling=tuple(
             (what, newest[name]) for name, what in fills.items() if newest.get(name, 1.0) < 1.0
         ),
+        is_finetune=is_finetune,
     )
 
 
+CLASSIFIER_SIGNAL = "train_accuracy_ratio"
+"""Signal that only jobs that train a classifier have. Their nearest neighbors are not judged."""
 BASELINES = {
     "raw input": "knn_top1_raw",
     "untrained encoder": "knn_top1_untrained",
@@ -203,10 +225,14 @@ def _collapsed(reading: Reading) -> str | None:
 
 
 def _at_chance(reading: Reading) -> str | None:
-    ratio = reading.loss_ratio
-    if not reading.is_telling or not reading.guesses or ratio is None or ratio < AT_CHANCE:
+    is_far = _is_compared(reading) if reading.is_finetune else reading.is_telling
+    if not is_far or not reading.guesses or not _is_chance(reading):
         return None
     return f"{_loss(reading)}."
+
+
+def _is_chance(reading: Reading) -> bool:
+    return reading.loss_ratio is not None and reading.loss_ratio >= AT_CHANCE
 
 
 def _collapsing(reading: Reading) -> str | None:
@@ -229,6 +255,8 @@ def _too_early(reading: Reading) -> str | None:
         return f"After {reading.epoch:.1f} epochs, {ratio:.0%} of the {what} is filled."
     if not reading.is_telling:
         return f"Only {reading.epoch:.1f} epochs completed."
+    if reading.is_finetune and _is_chance(reading) and not _is_compared(reading):
+        return f"{reading.share:.0%} of the steps completed. {_loss(reading)}."
     if not _is_compared(reading) and not _has_gained(reading):
         return f"{reading.share:.0%} of the steps completed. {_knn(reading)}."
     return None
@@ -300,10 +328,13 @@ VERDICTS: tuple[Verdict, ...] = (
         "at_chance",
         "warn",
         "At chance",
-        f"`loss` at least {AT_CHANCE} x `chance_loss`, and `top1` below {GUESSING_TOP1}",
+        f"`loss` at least {AT_CHANCE} x `chance_loss`, and `top1` below {GUESSING_TOP1}; of a "
+        "finetune job, in the second half of the run",
         "Run again with half the `optim.lr`, and with weaker augmentations if a crop no longer "
         "shows the subject of the image.",
         _at_chance,
+        "Check that the labels match the images, then run again with more `epochs` or three times "
+        "the `optim.lr` and, if the encoder is frozen, with `method.freeze` at false.",
     ),
     Verdict(
         "collapsing",
@@ -327,10 +358,12 @@ VERDICTS: tuple[Verdict, ...] = (
         "busy",
         "Too early to tell",
         f"the queue is not yet full of real keys, {TELLING_EPOCHS} epochs have not passed since, "
-        "or `knn_top1` has not improved yet in the first half of the run",
+        "or `knn_top1` has not improved yet in the first half of the run; of a finetune job, the "
+        f"first {BEGUN_SHARE:.0%} of the steps, or `loss` at chance in the first half",
         "While it is running, nothing to do. If it ended like this, use more `epochs` or, with a "
         "queue, set `method.queue_rows` to a quarter of the dataset.",
         _too_early,
+        "While it is running, nothing to do. If it ended like this, use more `epochs`.",
     ),
     Verdict(
         "gained_little",
@@ -340,6 +373,7 @@ VERDICTS: tuple[Verdict, ...] = (
         f"without labels `loss` at least {WEAK} x `chance_loss` and `top1` below {GUESSING_TOP1}",
         "Train longer (`epochs`), or choose augmentations that fit your images.",
         _gained_little,
+        "Train longer (`epochs`) or, if the encoder is frozen, with `method.freeze` at false.",
     ),
     Verdict(
         "too_easy",

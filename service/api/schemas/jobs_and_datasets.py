@@ -285,7 +285,7 @@ def _progress(progress: Mapping[str, Any]) -> Progress:
         kind=judged.verdict.kind,
         word=judged.verdict.word,
         evidence=judged.evidence,
-        advice=judged.verdict.advice,
+        advice=judged.advice,
     )
     return Progress(**{**progress, "verdict": verdict})
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from trainer.schema.errors import DivergedError
 from trainer.schema.verdicts import (
     AT_CHANCE,
+    CLASSIFIER_SIGNAL,
     COLLAPSED_STD,
     COLLAPSING_STD,
     GAIN_MIN,
@@ -19,6 +20,7 @@ from trainer.schema.verdicts import (
     judge,
     of_code,
 )
+from trainer.spec.signal_tables import SIGNALS
 
 GOOD: dict[str, float] = {
     "epoch": 10.0,
@@ -144,6 +146,54 @@ def test_every_row_of_the_table_has_a_case_and_one_advice() -> None:
     words = {row.code: row.advice for row in VERDICTS}
     assert "tenth of `optim.lr`" in words["diverged"]
     assert all("half the `optim.lr`" in words[c] for c in ("collapsed", "at_chance", "collapsing"))
+
+
+FINETUNE: dict[str, float] = {"epoch": 10.0, "chance_loss": math.log(4)}
+FINETUNE |= {"train_accuracy_ratio": 0.3, "loss": 1.38}
+
+
+def finetune(*, share: float, **changes: float) -> Judgement:
+    lines: list[dict[str, float]] = [{**FINETUNE, **changes} for _ in range(30)]
+    return judge(lines, share=share, fills=FILLS)
+
+
+@pytest.mark.parametrize(
+    ("share", "changes", "code"),
+    [
+        (0.05, {"epoch": 3.0}, "too_early"),
+        (0.05, {"epoch": 3.0, "loss": 5.0}, "too_early"),
+        (0.3, {}, "too_early"),
+        (0.3, {"loss": 0.9}, "healthy"),
+        (0.3, {"loss": 5.0}, "diverged"),
+        (0.5, {}, "at_chance"),
+        (1.0, {"loss": 1.3}, "gained_little"),
+        (1.0, {"loss": 0.2, "train_accuracy_ratio": 1.0}, "healthy"),
+        (0.01, {"loss": math.nan}, "diverged"),
+    ],
+)
+def test_a_classifier_is_held_against_guessing_from_the_half_of_its_run(
+    share: float, changes: dict[str, float], code: str
+) -> None:
+    """A head begins at the loss of guessing, and with few labels an epoch is a step or two."""
+    assert finetune(share=share, **changes).verdict.code == code
+
+
+def test_a_classifier_gets_no_advice_of_pretraining() -> None:
+    stuck = finetune(share=1.0)
+    assert "labels match the images" in stuck.advice
+    assert "augmentations" not in stuck.advice
+    assert "half" not in stuck.advice
+    assert "queue" not in finetune(share=0.3).advice
+    assert "38% of the steps completed. Loss 1.380" in finetune(share=0.375).evidence
+    assert verdict(loss=8.3, top1=0.02).advice == of_code("at_chance").advice
+
+
+def test_the_neighbors_of_a_classifier_are_not_judged() -> None:
+    """Those of a frozen encoder never change, and labels are what its job is for."""
+    lines: list[dict[str, float]] = [{**FINETUNE, "loss": 0.2}, {"epoch": 10.0, **BASELINES}]
+    lines[-1]["knn_top1"] = 0.5
+    assert judge(lines, share=1.0, fills=FILLS).verdict.code == "healthy"
+    assert CLASSIFIER_SIGNAL in SIGNALS
 
 
 def test_below_raw_pixels_is_said_from_the_half_of_the_run_on() -> None:

@@ -213,7 +213,7 @@ def _result(export: Export) -> str:
     judgement = judge(export.history, share=1.0, fills=FILLS)
     verdict = [f"**{judgement.verdict.word}.** {judgement.evidence}"]
     if judgement.verdict.kind != "ok":
-        verdict.append(judgement.verdict.advice)
+        verdict.append(judgement.advice)
     sentences = [f"Trained for {export.step:,} optimizer steps.", *_watched(export)]
     if export.gpu_precision:
         sentences.append(ARITHMETIC[export.gpu_precision])
