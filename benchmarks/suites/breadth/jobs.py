@@ -15,18 +15,19 @@ from safetensors.numpy import load_file
 
 from benchmarks.suites.breadth.archives import Images
 from benchmarks.suites.breadth.figures import Figure, Values
-from benchmarks.suites.breadth.lab import Lab, Piece
+from benchmarks.suites.breadth.lab import Lab, Piece, Task, fingerprint
 from trainer.accel.device import DeviceConfig
 from trainer.data.pack.format import Pack
 from trainer.engine.train import RunPaths, train
 from trainer.exports.embeddings import EMBEDDING
 from trainer.exports.publish import FOLDER
 from trainer.inference.embedder import embed
-from trainer.schema.artifact_names import STATE
+from trainer.schema.artifact_names import STATE, WEIGHTS
 from trainer.schema.events import Evaluated, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
+from trainer.util.atomic_files import replace_file
 
 HEAD = "tower.head."
 LAYER_TENSORS = ("weight", "bias", "running_mean", "running_var")
@@ -79,32 +80,59 @@ class Experiment:
             sent["test_dataset"] = self.test.name
         return resolve(JobSpec.model_validate(sent), Pack.open(self.images.pack).facts).spec
 
-    def run(self, spec: ResolvedSpec, lab: Lab) -> Trained:
-        """Train to the end; the folder is replaced by that of the next run. Raises TrainerError."""
-        out = lab.work / "job"
+    def run(self, spec: ResolvedSpec, lab: Lab, *, init: Path | None = None) -> Trained:
+        """Train to the end; the folder is replaced by that of the next run. Raises TrainerError.
+
+        `init` has the weights of a job with `init_from`.
+        """
+        out = lab.scratch / "job"
         shutil.rmtree(out, ignore_errors=True)
         trained = Trained(out / FOLDER)
         train(
             spec,
-            RunPaths(out, self.images.pack, self.test.pack if self.test else None),
+            RunPaths(out, self.images.pack, self.test.pack if self.test else None, init=init),
             device_config=DeviceConfig(device="cpu", threads=lab.threads),
             emit=trained.record,
             should_stop=lambda: False,
         )
         return trained
 
+    def encoder(self, spec: ResolvedSpec, lab: Lab) -> Path:
+        """Return the weights of the job's encoder, kept in the work folder; trained if need be."""
+        path = self._kept(spec, lab)
+        if not path.exists():
+            self.keep(self.run(spec, lab), spec, lab)
+        return path
+
+    def keep(self, trained: Trained, spec: ResolvedSpec, lab: Lab) -> None:
+        """Keep the weights of a trained encoder for other claims."""
+        path = self._kept(spec, lab)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, (trained.artifacts / WEIGHTS).read_bytes())
+
+    def _kept(self, spec: ResolvedSpec, lab: Lab) -> Path:
+        key = fingerprint(spec.model_dump(mode="json"))
+        return lab.work / "encoders" / f"{self.name}-{spec.seed}-{key}.safetensors"
+
+    def tasks(self, lab: Lab, measure: Callable[[ResolvedSpec], Piece]) -> list[Task]:
+        """Return what is to be measured of the job of each seed by `measure`."""
+        specs = [self.spec(seed) for seed in range(lab.seeds)]
+        return [
+            Task(f"{self.name}-{spec.seed}", spec.model_dump(mode="json"), partial(measure, spec))
+            for spec in specs
+        ]
+
     def pieces(self, lab: Lab, measure: Callable[[ResolvedSpec], Piece]) -> list[Piece]:
         """Return what `measure` makes of the job of each seed, or what is kept of it."""
-        pieces = []
-        for seed in range(lab.seeds):
-            spec = self.spec(seed)
-            name, settings = f"{self.name}-{seed}", spec.model_dump(mode="json")
-            pieces.append(lab.piece(name, settings, partial(measure, spec)))
-        return pieces
+        return lab.pieces(self.tasks(lab, measure))
+
+    def last_signals(self, lab: Lab) -> list[Task]:
+        """Return the measurement of the last signals of the job of each seed."""
+        return self.tasks(lab, lambda spec: self.run(spec, lab).signals)
 
     def signals(self, lab: Lab) -> dict[str, Figure]:
         """Return each signal of the job's evaluators over the seeds."""
-        return over_seeds(self.pieces(lab, lambda spec: self.run(spec, lab).signals))
+        return over_seeds(lab.pieces(self.last_signals(lab)))
 
 
 def over_seeds(pieces: Iterable[Mapping[str, float]]) -> dict[str, Figure]:
@@ -115,7 +143,8 @@ def over_seeds(pieces: Iterable[Mapping[str, float]]) -> dict[str, Figure]:
 
 def embedded(artifacts: Path, archive: Path, lab: Lab) -> Embedded:
     """Return the features of an archive's images by name, as `moco embed` makes them."""
-    out = lab.work / "features.parquet"
+    out = lab.scratch / "features.parquet"
+    out.parent.mkdir(parents=True, exist_ok=True)
     embed(
         artifacts, archive, out=out, device_config=DeviceConfig(device="cpu", threads=lab.threads)
     )

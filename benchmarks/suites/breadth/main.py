@@ -17,8 +17,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
-from benchmarks.harness.report import Section, add_report_options, print_lines, publish
-from benchmarks.suites.breadth import labels, methods, pneumonia, sequences, tiles
+from benchmarks.harness.report import Section, add_report_options, cores, print_lines, publish
+from benchmarks.suites.breadth import (
+    few_labels,
+    labels,
+    methods,
+    pneumonia,
+    pretexts,
+    sequences,
+    tiles,
+)
 from benchmarks.suites.breadth.claim import HEAD, Claim, Row, exit_code
 from benchmarks.suites.breadth.lab import Lab, fingerprint
 from trainer.accel.malloc import keep_freed_memory
@@ -30,8 +38,10 @@ CLAIMS: tuple[Claim, ...] = (
     *pneumonia.CLAIMS,
     *tiles.CLAIMS,
     *sequences.CLAIMS,
+    *pretexts.CLAIMS,
+    *few_labels.CLAIMS,
 )
-NOT_MEASURED = ("segmentation of tiles", "rotation", "colour", "fine-tuning from few labels")
+NOT_MEASURED = ("segmentation of tiles", "colour")
 """Claims about images that this suite does not measure yet."""
 
 
@@ -40,7 +50,12 @@ def main() -> None:
     args = parse_args()
     keep_freed_memory()  # as a process of a job does
     lab = Lab(
-        data=args.data, work=args.work, seeds=args.seeds, threads=args.threads, say=print_lines
+        data=args.data,
+        work=args.work,
+        seeds=args.seeds,
+        threads=args.threads or max(1, cores() // args.jobs),
+        jobs=args.jobs,
+        say=print_lines,
     )
     shown = [claim for claim in CLAIMS if claim.kind in args.only]
     chosen = [claim for claim in shown if claim.name in args.row]
@@ -98,11 +113,13 @@ def section(
         if not rows[claim.name]
     ]
     not_run += [f"- {name}: not run: not measured here yet" for name in NOT_MEASURED]
+    spent = [sum(row.seconds for row in all_rows), sum(row.processor_s for row in all_rows)]
     about = (
-        f"{seeds} seeds; intervals are Student's for the mean of the seeds, unless a row says "
-        "otherwise. Seconds are of all seeds, training and evaluation, and those that the threads "
-        "and child processes of the row took of processors. Met: yes, no, or empty for a figure "
-        "that is reported either way."
+        f"All rows together: {spent[0] / 60:.0f} minutes, {spent[1] / 60:.0f} of processors; "
+        f"with --jobs, several are measured at once. {seeds} seeds; intervals are Student's for "
+        "the mean of the seeds, unless a row says otherwise. Seconds are of all seeds, training "
+        "and evaluation, and those that the threads and child processes of the row took of "
+        "processors. Met: yes, no, or empty for a figure that is reported either way."
     )
     lines = [*HEAD, *(row.markdown() for row in all_rows), "", *not_run, "", about]
     figures = {
@@ -127,7 +144,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=kinds, default=kinds, metavar="KIND")
     parser.add_argument("--row", nargs="+", choices=names, default=names, metavar="CLAIM")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--jobs", type=int, default=cores(), help="measurements at once")
+    parser.add_argument("--threads", type=int, help="threads of each measurement")
     parser.add_argument(
         "--work",
         type=Path,

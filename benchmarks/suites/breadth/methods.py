@@ -2,23 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-from benchmarks.arms.lightly_methods import PEERS, Peer, train_peer
+from benchmarks.arms.lightly_methods import PEERS, train_peer
 from benchmarks.harness.report import cores
 from benchmarks.suites.breadth.archives import Images, balanced, chosen, digit_entries, images_of
 from benchmarks.suites.breadth.claim import Claim, Row
 from benchmarks.suites.breadth.figures import Figure
 from benchmarks.suites.breadth.jobs import Experiment, over_seeds
-from benchmarks.suites.breadth.lab import Lab
-from trainer.accel.device import DeviceConfig, deterministic_device
+from benchmarks.suites.breadth.lab import Lab, Task
+from benchmarks.suites.breadth.networks import evaluated
 from trainer.data.pack.format import Pack
-from trainer.evaluators.base import EvaluationData
-from trainer.evaluators.runner import plan_evaluation
-from trainer.methods.base import Method
 from trainer.methods.registry import method_names
-from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.modality import MODALITY
 from trainer.spec.resolved import ResolvedSpec
 
 LABELS: Mapping[str, Any] = {"positives": {"name": "label"}}
@@ -92,16 +87,22 @@ def cifar10(lab: Lab) -> Iterator[Row]:
 
 def cifar10_images(lab: Lab) -> tuple[Images, Images]:
     """Return 10,000 images to train on and 2,000 to test with, as many of each class."""
+    return cifar10_part(lab, "train", CIFAR_ROWS), cifar10_part(lab, "test", CIFAR_TEST_ROWS)
 
-    def part(name: str, rows: int) -> Images:
-        path = lab.data / f"{name}.zip"
-        return images_of(lab, name, lambda: chosen(path, balanced(path, rows)))
 
-    return part("cifar10-train", CIFAR_ROWS), part("cifar10-test", CIFAR_TEST_ROWS)
+def cifar10_part(lab: Lab, part: str, rows: int, *, name: str | None = None) -> Images:
+    """Return so many images of `train` or `test`, as many of each class, under a name."""
+    path = lab.data / f"cifar10-{part}.zip"
+    return images_of(lab, name or f"cifar10-{part}", lambda: chosen(path, balanced(path, rows)))
 
 
 def rows_of(trial: Trial, lab: Lab) -> Iterator[Row]:
     """Yield a row for each method, and one more for each that LightlySSL has."""
+    ours = [task for each in method_names() for task in trial.experiment(each).last_signals(lab)]
+    theirs = [
+        task for each in method_names() if each in PEERS for task in peer_tasks(trial, each, lab)
+    ]
+    lab.measure([*theirs, *ours])  # the longest first, so that no core is idle at the end
     for method in method_names():
         signals = trial.experiment(method).signals(lab)
         trained, untrained = signals["knn_top1"], signals["knn_top1_untrained"]
@@ -120,7 +121,7 @@ def rows_of(trial: Trial, lab: Lab) -> Iterator[Row]:
 
 def compared(method: str, trial: Trial, ours: Figure, lab: Lab) -> Row:
     """Return the row of our mean beside LightlySSL's, with the same recipe and seeds."""
-    theirs = peer_figure(trial, method, lab)
+    theirs = over_seeds(lab.pieces(peer_tasks(trial, method, lab)))["knn_top1"]
     difference = ours.mean - theirs.mean
     return Row(
         claim=f"{method}: as LightlySSL's own",
@@ -132,35 +133,17 @@ def compared(method: str, trial: Trial, ours: Figure, lab: Lab) -> Row:
     )
 
 
-def peer_figure(trial: Trial, method: str, lab: Lab) -> Figure:
-    """Return the kNN accuracy of LightlySSL's method over the seeds."""
+def peer_tasks(trial: Trial, method: str, lab: Lab) -> list[Task]:
+    """Return the measurement of LightlySSL's method for each seed."""
     experiment = trial.experiment(method, by="lightly")
-    pieces = experiment.pieces(lab, lambda spec: peer_signals(spec, trial, lab))
-    return over_seeds(pieces)["knn_top1"]
+    return experiment.tasks(lab, lambda spec: peer_signals(spec, trial, lab))
 
 
 def peer_signals(spec: ResolvedSpec, trial: Trial, lab: Lab) -> dict[str, float]:
     """Train the peer and return its kNN accuracy, by the same evaluator on the same rows."""
     workers = lab.threads or cores()
     peer = train_peer(spec, Pack.open(trial.images.pack), workers=workers)
-    return evaluated(peer, spec, trial)
-
-
-def evaluated(peer: Peer, spec: ResolvedSpec, trial: Trial) -> dict[str, float]:
-    """Return the signals of the spec's evaluators for a peer."""
-    pack = Pack.open(trial.images.pack)
-    with deterministic_device(DeviceConfig(device="cpu"), precision="fp32") as context:
-        views = MODALITY.views(spec, pack.facts, context)
-        source = PackLoader(pack, device=context.device)
-        test = PackLoader(Pack.open(trial.test.pack), device=context.device) if trial.test else None
-        plan = plan_evaluation(spec, EvaluationData(source, test), views=views)
-        # The evaluator asks for nothing but features.
-        results = plan.run(cast(Method, peer.eval()), should_stop=lambda: False)
-        for each in (source, test):
-            if each is not None:
-                each.close()
-    assert results is not None
-    return results.signals
+    return evaluated(peer, spec, trial.images, trial.test)
 
 
 CLAIMS = (

@@ -81,12 +81,13 @@ def _threshold(scores: Scores, split: Split) -> float:
 
 def pneumonia(lab: Lab) -> Iterator[Row]:
     """Yield the rows of all labels, of a few labels, and of a high specificity."""
-    parts = {part: _images(lab, part) for part in PARTS}
+    parts = {part: images_of_part(lab, part) for part in PARTS}
     experiment = Experiment("pneumonia", SETTINGS, parts["train"])
 
     def measure(spec: ResolvedSpec) -> Piece:
-        artifacts = experiment.run(spec, lab).artifacts
-        rows = [embedded(artifacts, parts[part].archive, lab) for part in PARTS]
+        trained = experiment.run(spec, lab)
+        experiment.keep(trained, spec, lab)
+        rows = [embedded(trained.artifacts, parts[part].archive, lab) for part in PARTS]
         return Probed.of(Split(*map(_part, rows))).piece()
 
     probed = [Probed.read(piece) for piece in experiment.pieces(lab, measure)]
@@ -97,7 +98,8 @@ def pneumonia(lab: Lab) -> Iterator[Row]:
     yield _at_specificity(probed, raw, positive)
 
 
-def _images(lab: Lab, part: str) -> Images:
+def images_of_part(lab: Lab, part: str) -> Images:
+    """Return the images of `train`, `val` or `test`."""
     path = lab.data / f"pneumonia-{part}.zip"
     return images_of(lab, f"pneumonia-{part}", lambda: chosen(path, str))
 

@@ -40,7 +40,7 @@ def run(
 ) -> tuple[int, str]:
     """Run the command on other claims; its exit status, and the page."""
     monkeypatch.setattr(main, "CLAIMS", tuple(claims))
-    options = f"--data {folder} --work {folder / 'work'} --out {folder / 'out'} {words}"
+    options = f"--data {folder} --work {folder / 'work'} --out {folder / 'out'} --jobs 1 {words}"
     monkeypatch.setattr(sys, "argv", ["x", *options.split()])
     with pytest.raises(SystemExit) as ended:
         main.main()
