@@ -25,6 +25,7 @@ from benchmarks.suites.breadth import (
     pneumonia,
     pretexts,
     sequences,
+    tile_masks,
     tiles,
 )
 from benchmarks.suites.breadth.claim import HEAD, Claim, Row, exit_code
@@ -37,11 +38,12 @@ CLAIMS: tuple[Claim, ...] = (
     *labels.CLAIMS,
     *pneumonia.CLAIMS,
     *tiles.CLAIMS,
+    *tile_masks.CLAIMS,
     *sequences.CLAIMS,
     *pretexts.CLAIMS,
     *few_labels.CLAIMS,
 )
-NOT_MEASURED = ("segmentation of tiles", "colour")
+NOT_MEASURED = ("colour",)
 """Claims about images that this suite does not measure yet."""
 
 
