@@ -5,9 +5,11 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.suites.breadth.lab import Lab
+from benchmarks.suites.breadth.side_by_side import run_all
 from trainer.data.ingest import ingest
 from trainer.data.spec import IngestSpec
 from trainer.demo import digits
@@ -40,11 +42,21 @@ def images_of(lab: Lab, name: str, entries: Callable[[], Iterable[Entry]]) -> Im
     folder = lab.work / "images" / name
     images = Images(name, folder / f"{name}.zip", folder / "pack")
     if not images.pack.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_archive(images.archive, entries())
-        spec = IngestSpec(dataset_id=name, source=str(images.archive))
-        ingest(spec, modality=INGEST, out=folder, emit=lambda _: None, should_stop=lambda: False)
+        make = partial(_make, images, entries)
+        if lab.jobs > 1:
+            run_all([make], at_once=1)
+        else:
+            make()
     return images
+
+
+def _make(images: Images, entries: Callable[[], Iterable[Entry]]) -> None:
+    """Write the archive and its pack; the preview of a pack computes with tensors."""
+    images.archive.parent.mkdir(parents=True, exist_ok=True)
+    write_archive(images.archive, entries())
+    spec = IngestSpec(dataset_id=images.name, source=str(images.archive))
+    out = images.archive.parent
+    ingest(spec, modality=INGEST, out=out, emit=lambda _: None, should_stop=lambda: False)
 
 
 def write_archive(path: Path, entries: Iterable[Entry]) -> None:
