@@ -65,7 +65,7 @@ class Reading:
     filling: tuple[tuple[str, float], ...] = ()
     """(what fills, its share so far): all that is not yet full."""
     is_finetune: bool = False
-    """Whether a classifier is trained: it is judged by its loss alone."""
+    """True for a job that trains a classifier: it is judged by its loss alone."""
 
     @property
     def is_telling(self) -> bool:

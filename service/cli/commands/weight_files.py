@@ -47,7 +47,7 @@ def add(
         f"{bytes_text(weights.size_bytes)}."
     )
     if weights.encoder is None:
-        context.say("They fit no known encoder: a job that names one is told what differs.")
+        context.say("They fit no known encoder: a job with `--encoder` shows what differs.")
         encoder = "--encoder ENCODER "
     else:
         context.say(f"They fit {weights.encoder.name}, which jobs that begin with them have.")
