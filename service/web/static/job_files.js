@@ -9,7 +9,7 @@ const WHAT = {
   "model.safetensors": "same weights, named as timm and transformers expect",
   "preprocessor_config.json": "image processor config for transformers",
   "encoder.pth": "same weights for torch.load(weights_only=True)",
-  "encoder.onnx": "encoder for ONNX runtimes, any number of images at a time",
+  "encoder.onnx": "encoder for ONNX runtimes, any number of images at a time; of a finetune job with logits",
   "hf/model.safetensors": "weights in the folder that timm and transformers load",
   "hf/config.json": "its model config",
   "hf/preprocessor_config.json": "its image processor config",

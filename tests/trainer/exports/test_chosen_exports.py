@@ -260,6 +260,43 @@ def test_the_onnx_file_computes_what_torch_computes(name: str, tmp_path: Path) -
 
 
 @pytest.mark.contract
+def test_the_onnx_file_of_a_classifier_also_gives_its_logits(tmp_path: Path) -> None:
+    """Through the card's code; and not published if they are those of another head."""
+    pytest.importorskip("onnxscript", reason=INSTALL)
+    pytest.importorskip("onnxruntime", reason=INSTALL)
+    from trainer.exports.onnx import exporter
+
+    images, labels = blobs(4 * ROWS, side_px=16, classes=2)
+    facts = write_pack(tmp_path / "labeled", images, labels, classes=("a", "b"))
+    sent = {"dataset": "/data/squares", "kind": "finetune", "encoder": {"name": "small"}}
+    spec = resolve(JobSpec.model_validate(sent | {"exports": ["onnx"]}, strict=False), facts).spec
+    method = load_method(spec, lambda: MODALITY.encoder(spec), bf16=False).eval()
+    head = method.classifier
+    assert head is not None
+    untrained = export_of(spec_of({"name": "small"}, "onnx"), tmp_path, side_px=16)
+    export = replace(untrained, spec=spec, facts=facts, encoder=method.encoder, head=head)
+    with export.source:
+        publish(export, out=tmp_path / "out")
+    folder = tmp_path / "out" / "artifacts"
+    assert "`embedding` and `logits`" in (folder / "README.md").read_text()
+    parts = (code_with(folder, words) for words in ("import onnxruntime", '["logits"]'))
+    scope = scope_of(folder, "\n".join(parts))
+    pixels = torch.randn(5, 3, 16, 16)
+    with torch.no_grad():
+        features = export.encoder(pixels)
+        odds = head(features).softmax(1).numpy()
+    np.testing.assert_allclose(scope["embed"](pixels.numpy()), features, rtol=1e-4, atol=1e-4)
+    answers = scope["classify"](pixels.numpy())
+    assert list(answers[0]) == ["a", "b"]
+    given = np.array([list(row.values()) for row in answers])
+    np.testing.assert_allclose(given, odds, rtol=1e-4, atol=1e-4)
+    model = exporter.exported(exporter.Classifier(export.encoder, head), pixels)
+    other = exporter.Classifier(export.encoder, nn.Sequential(head, nn.Hardtanh(0.0, 1e-3)))
+    with pytest.raises(SpecError, match="logits of the file differs"):
+        exporter.check_parity(model, other, pixels)
+
+
+@pytest.mark.contract
 def test_an_onnx_file_that_differs_is_not_published(tmp_path: Path) -> None:
     """The check compares with the encoder, not with itself; the reference of onnx agrees."""
     pytest.importorskip("onnxscript", reason=INSTALL)
@@ -272,7 +309,7 @@ def test_an_onnx_file_that_differs_is_not_published(tmp_path: Path) -> None:
         patch.setattr(exporter, "find_spec", lambda _name: None)
         exporter.check_parity(model, export.encoder, pixels)
         other = nn.Sequential(export.encoder, nn.Hardtanh(0.0, 0.01))
-        with pytest.raises(SpecError, match="differs from the network"):
+        with pytest.raises(SpecError, match="embedding of the file differs"):
             exporter.check_parity(model, other, pixels)
     export.source.close()
 
