@@ -56,7 +56,7 @@ class Link(NamedTuple):
 
 
 class Outputs:
-    """What is published of a modality. One of each is `OUTPUTS` in its module `outputs`."""
+    """Published files and words of a modality. One of each is `OUTPUTS` in its module `outputs`."""
 
     words: Words
     """Names of a row."""

@@ -63,10 +63,10 @@ class Trial:
 
     name: str
     claim: str
-    """How photographs are chosen, in words."""
+    """Choice of the photographs, in words."""
     choose: Callable[[Photos], Parts]
     is_wanted: bool
-    """Whether the area that is wanted is wanted of it."""
+    """True if the area wanted of the claim is asked of it."""
 
     def images(self, lab: Lab) -> tuple[Images, Images]:
         """Return the photographs to train on, and those to ask."""

@@ -55,7 +55,7 @@ class Probe:
 
     @property
     def outputs(self) -> Outputs:
-        """What rows look like to people."""
+        """Pictures and words of rows, for people."""
         return outputs_of(self.spec.job)
 
     @property

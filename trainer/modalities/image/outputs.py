@@ -1,4 +1,4 @@
-"""What is published of images."""
+"""Published files and words of a job on images."""
 
 from collections.abc import Iterator, Sequence
 
