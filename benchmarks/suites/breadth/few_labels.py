@@ -122,12 +122,14 @@ def _half(lab: Lab, half: int) -> Images:
 
 def tasks(trial: Trial, lab: Lab) -> list[Task]:
     """Return the measurement of both for each seed."""
-    found = []
+    measurements = []
     for seed in range(lab.seeds):
         specs = [each.spec(seed).model_dump(mode="json") for each in (trial.donor, trial.job)]
         settings = {"jobs": specs, "rates": RATES}
-        found.append(Task(f"{trial.job.name}-{seed}", settings, partial(_pair, trial, seed, lab)))
-    return found
+        measurements.append(
+            Task(f"{trial.job.name}-{seed}", settings, partial(_pair, trial, seed, lab))
+        )
+    return measurements
 
 
 def _pair(trial: Trial, seed: int, lab: Lab) -> Piece:

@@ -51,7 +51,7 @@ def masked_images(lab: Lab) -> tuple[Images, Images]:
     """Return photographs with masks to train the classifier on, and those of other tiles to ask."""
     train = squares(lab, "tiles-masked", lambda: masked_parts(photos(lab)).trained, has_masks=True)
     test = squares(
-        lab, "tiles-masked-asked", lambda: masked_parts(photos(lab)).asked, has_masks=True
+        lab, "tiles-masked-asked", lambda: masked_parts(photos(lab)).test, has_masks=True
     )
     return train, test
 

@@ -44,7 +44,7 @@ class Parts(NamedTuple):
     """Names of photographs to train on, and of those to ask."""
 
     trained: list[str]
-    asked: list[str]
+    test: list[str]
 
 
 def kind_of(name: str) -> str:

@@ -71,8 +71,8 @@ class Trial:
     def images(self, lab: Lab) -> tuple[Images, Images]:
         """Return the photographs to train on, and those to ask."""
         good = squares(lab, f"{self.name}-good", lambda: self.choose(photos(lab)).trained)
-        asked = squares(lab, f"{self.name}-asked", lambda: self.choose(photos(lab)).asked)
-        return good, asked
+        test = squares(lab, f"{self.name}-asked", lambda: self.choose(photos(lab)).test)
+        return good, test
 
     def experiment(self, lab: Lab) -> Experiment:
         """Return the job."""
@@ -105,16 +105,16 @@ def tiles(lab: Lab) -> Iterator[Row]:
 def rows_of(trial: Trial, experiment: Experiment, lab: Lab) -> Iterator[Row]:
     """Yield the rows of one way to choose photographs."""
     assert experiment.test is not None
-    good, asked = _pixels(experiment.images), _pixels(experiment.test)
+    good, test = _pixels(experiment.images), _pixels(experiment.test)
     pieces = experiment.pieces(lab, _measured(experiment, lab))
     signals = over_seeds(
         {name: value for name, value in piece.items() if name != "scores"} for piece in pieces
     )
     scores = np.array([piece["scores"] for piece in pieces])
-    data = data_of(good, asked)
+    data = data_of(good, test)
     yield _above_untrained(trial, signals, data)
-    yield from _beside_pixels(trial, scores, good, asked)
-    yield _looked_at(trial, scores, asked)
+    yield from _beside_pixels(trial, scores, good, test)
+    yield _looked_at(trial, scores, test)
 
 
 def _measured(experiment: Experiment, lab: Lab) -> Callable[[ResolvedSpec], Piece]:
@@ -136,12 +136,12 @@ def scores_of(bank: Embedded, rows: Embedded) -> Values:
     return np.asarray(1.0 - similarity[:, -NEIGHBOURS:].mean(axis=1))
 
 
-def data_of(good: Embedded, asked: Embedded) -> str:
+def data_of(good: Embedded, test: Embedded) -> str:
     """Return the numbers of photographs in words."""
-    defects = int(_defects(asked.names).sum())
+    defects = int(_defects(test.names).sum())
     return (
         f"magnetic tiles, {len(good.names)} good photographs to train on; "
-        f"{len(asked.names) - defects} good and {defects} with defects asked"
+        f"{len(test.names) - defects} good and {defects} with defects asked"
     )
 
 
@@ -159,11 +159,11 @@ def _above_untrained(trial: Trial, signals: Mapping[str, Figure], data: str) -> 
     )
 
 
-def _beside_pixels(trial: Trial, scores: Values, good: Embedded, asked: Embedded) -> Iterator[Row]:
+def _beside_pixels(trial: Trial, scores: Values, good: Embedded, test: Embedded) -> Iterator[Row]:
     """Yield the differences to raw pixels, as they are and without the mean of the good tiles."""
-    defect = _defects(asked.names)
+    defect = _defects(test.names)
     for title, mean in (("as they are", 0.0), ("without the mean good tile", _mean(good))):
-        raw = scores_of(_shifted(good, mean), _shifted(asked, mean))
+        raw = scores_of(_shifted(good, mean), _shifted(test, mean))
 
         def difference(some: Any, raw: Values = raw) -> float:  # noqa: ANN401 - rows
             areas = auroc(scores[:, some], defect[some]).mean(), auroc(raw[some], defect[some])
@@ -173,16 +173,16 @@ def _beside_pixels(trial: Trial, scores: Values, good: Embedded, asked: Embedded
         bounds = bootstrap(difference, len(defect))
         yield Row(
             claim=f"anomaly: AUROC minus that of raw pixels, {title}; {trial.claim}",
-            data=data_of(good, asked),
+            data=data_of(good, test),
             figure=f"{with_interval(value, bounds)}, paired bootstrap",
             baseline=f"raw pixels {float(auroc(raw, defect)):.3f} at {RAW_SIDE_PX} px",
             wanted="reported",
         )
 
 
-def _looked_at(trial: Trial, scores: Values, asked: Embedded) -> Row:
-    names = np.array(asked.names)
-    defect = _defects(asked.names)
+def _looked_at(trial: Trial, scores: Values, test: Embedded) -> Row:
+    names = np.array(test.names)
+    defect = _defects(test.names)
     firsts = [np.argsort(-seed)[:12] for seed in scores]
     kinds = sorted({name.partition("/")[0] for first in firsts for name in names[first]})
     shares = ", ".join(f"{int(defect[first].sum())} of 12" for first in firsts)

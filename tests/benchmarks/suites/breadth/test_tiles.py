@@ -69,18 +69,18 @@ def test_no_photograph_of_an_asked_tile_is_trained_on(monkeypatch: pytest.Monkey
     tiles = np.array([row // 3 for row in range(24)])  # tile 6 has both kinds
     parts = by_tile(Photos(names, tiles))
     tile_of = dict(zip(names, tiles.tolist(), strict=True))
-    trained, asked = ({tile_of[name] for name in part} for part in parts)
+    trained, test = ({tile_of[name] for name in part} for part in parts)
     assert len(parts.trained) == 11
-    assert not trained & asked
+    assert not trained & test
     assert trained < set(range(6))
-    assert {6, 7} <= asked
+    assert {6, 7} <= test
     # Of the last tile that was trained on, the photograph beyond the number is in neither part.
-    assert len(parts.asked) == 12
+    assert len(parts.test) == 12
 
     drawn = at_random(Photos(names, tiles))
     assert len(drawn.trained) == 11
     assert all(kind_of(name) == "free" for name in drawn.trained)
-    assert sorted([*drawn.trained, *drawn.asked]) == sorted(names)
+    assert sorted([*drawn.trained, *drawn.test]) == sorted(names)
 
 
 def test_cells_of_masks_are_classified(lab: Lab) -> None:
