@@ -24,12 +24,20 @@ def shapes_of(data_dir: Path, record: WeightsRecord) -> dict[str, tuple[int, ...
     return {name: entry.shape for name, entry in header.tensors.items()}
 
 
-@lru_cache(maxsize=KNOWN_MAX)
 def encoder_of(data_dir: Path, record: WeightsRecord) -> FittingEncoder | None:
     """Return the encoder that weights fit; None for none, or while they are not ready.
 
-    Raises ServiceError `storage`.
+    None also if their file cannot be read: the list must show the others. A job of them is told so.
     """
     if record.status != "ready":
         return None
+    try:
+        return known_encoder(data_dir, record)
+    except ServiceError:
+        return None
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def known_encoder(data_dir: Path, record: WeightsRecord) -> FittingEncoder | None:
+    """Return the encoder that weights that are ready fit. Raises ServiceError `storage`."""
     return fitting_encoder(shapes_of(data_dir, record))

@@ -16,6 +16,7 @@ from mocoserve.errors import Invalid, Unusable
 from service.ledger.audit import audit
 from service.ledger.journaled_store import JournaledStore
 from service.maintenance.retention import RetentionContext, removable
+from service.weights.weights_content import known_encoder
 from service.weights.weights_store import WeightsStore
 from tests.support.service.api import KEY, RunningApi, ready_dataset
 from trainer.modalities.image.encoders.parameter_shapes import parameter_shapes
@@ -61,6 +62,16 @@ def test_sent_in_parts_and_listed(api: RunningApi) -> None:
     assert api.client.get("/v1/weights/parts").json() == told
     again = api.client.put(content, content=CONTENT)
     assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+
+
+def test_a_file_that_is_gone_hides_no_other_weights(api: RunningApi) -> None:
+    kept, gone = ready(api, "kept"), ready(api, "gone")
+    (api.data_dir / "weights" / gone["id"] / "weights.safetensors").unlink()
+    known_encoder.cache_clear()  # as after a restart
+    weights = {each["name"]: each for each in api.client.get("/v1/weights").json()["data"]}
+    assert weights["kept"] == kept
+    assert weights["gone"]["encoder"] is None
+    assert api.client.delete(path_of(gone)).status_code == 204
 
 
 def test_a_name_is_one_and_a_key_makes_one(api: RunningApi) -> None:
