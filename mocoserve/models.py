@@ -56,21 +56,6 @@ class ValueMapping(Answer):
     non_finite: int = 0
 
 
-class TextFacts(Answer):
-    """Facts about the texts of a dataset."""
-
-    tokens: int = 0
-    tokens_min: int = 0
-    tokens_median: int = 0
-    tokens_p95: int = 0
-    tokens_max: int = 0
-    vocabulary: int = 0
-    tokenizer_sha256: str = ""
-    special_ids: tuple[int, ...] = ()
-    unknown_ratio: float = 0.0
-    scored_pairs: int = 0
-
-
 class DatasetFacts(Answer):
     """Facts that the ingest found about a dataset."""
 
@@ -96,7 +81,6 @@ class DatasetFacts(Answer):
     sides_sent: SideHistogram | None = None
     truncated_kept: int = 0
     warnings: tuple[DataWarning, ...] = ()
-    text: TextFacts | None = None
 
 
 class Dataset(Answer):

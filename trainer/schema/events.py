@@ -228,31 +228,6 @@ class ValueMapping(Kept):
     """Number of NaN pixels, replaced by the smallest value."""
 
 
-class TextFacts(Kept):
-    """Facts about the texts of a prepared dataset."""
-
-    tokens: int
-    """Number of tokens of all texts."""
-    tokens_min: int
-    """Tokens of the shortest text."""
-    tokens_median: int
-    """Tokens of the median text."""
-    tokens_p95: int
-    """Number of tokens that 95 % of the texts do not exceed."""
-    tokens_max: int
-    """Tokens of the longest text."""
-    vocabulary: int
-    """Number of different tokens that the tokenizer knows."""
-    tokenizer_sha256: str
-    """sha256 of the tokenizer's file."""
-    special_ids: Annotated[tuple[int, int, int, int, int], Field(strict=False)] = (0, 1, 2, 3, 4)
-    """Ids of padding, unknown, begin, end and mask; -1 for a mask that the tokenizer lacks."""
-    unknown_ratio: float = 0.0
-    """Share of the tokens that the tokenizer does not know."""
-    scored_pairs: int = 0
-    """Number of pairs with a score of their similarity."""
-
-
 class DatasetFacts(Kept):
     """Facts about a prepared dataset."""
 
@@ -312,8 +287,6 @@ class DatasetFacts(Kept):
     """Images from truncated files; the missing part is gray."""
     warnings: Annotated[tuple[DataWarning, ...], Field(strict=False)] = ()
     """Warnings to read before training."""
-    text: TextFacts | None = None
-    """Tokens and tokenizer; null for images."""
 
 
 class Ended(Record):
