@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,17 @@ class ImageReader:
 
     def view(self, rows: list[Decoded], device: torch.device) -> Pixels:
         """Return the center of each image, normalized."""
-        steps = self.steps
-        spec = ResolvedViewsSpec(
-            side_px=steps.side_px, evaluation_crop=steps.crop, crop_scale=(1.0, 1.0), blur_p=0.0
-        )
-        augmenter = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=device)
-        padded = pad_images(rows, values=steps.values, device=device)
-        return Pixels(augmenter.center_crop(padded))
+        padded = pad_images(rows, values=self.steps.values, device=device)
+        return Pixels(_augmenter(self.steps, device).center_crop(padded))
+
+
+@lru_cache(maxsize=1)
+def _augmenter(steps: Preprocessing, device: torch.device) -> ImageAugmenter:
+    """Return the augmenter of an encoder, the same for all batches."""
+    spec = ResolvedViewsSpec(
+        side_px=steps.side_px, evaluation_crop=steps.crop, crop_scale=(1.0, 1.0), blur_p=0.0
+    )
+    return ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=device)
 
 
 class UnpackedImages:
