@@ -27,7 +27,7 @@ test: lint ## Check style, types, import contracts, and run every test
 observability: $(READY) ## Run every query of dashboards and alerts on a real Prometheus, during a real training
 	$(BIN)/python -m pytest -s -m observability tests/observability
 
-contract: $(READY) ## Test every combination of method, encoder, and kill and resume, and the pretend GPU (up to an hour)
+contract: $(READY) ## Kill and resume each method with each encoder, ranks, and the pretend GPU (up to an hour)
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal --durations 10 \
 		-m 'contract or not contract' tests/contract tests/benchmarks/suites/test_gpu.py
 

@@ -1,4 +1,4 @@
-"""Every method and family of encoders, in each precision, has the same bits after kills anywhere.
+"""Every method, with each family of encoders and precision, has the same bits after a kill.
 
 Each process is killed by SIGKILL at a failpoint; the next one resumes from its files. The encoder,
 every other artifact, each checkpoint and all signals must equal those of an uninterrupted run.
@@ -194,7 +194,7 @@ def check_ended(attempt: Attempt) -> None:
 def chosen(method: str, encoder: str, precision: str) -> Iterator[str]:
     """Yield the kills of a job: all of them for `small`, one in turn for larger encoders.
 
-    So each method meets each kill, each encoder and each precision, in a fifth of the time.
+    So each method meets each kill, each encoder and each precision.
     """
     names = [*KILLS]
     if encoder == QUICK[0] and precision == QUICK[1]:

@@ -32,7 +32,7 @@ def check_modality(spec: JobSpec, modality: str) -> None:
         detail = f"presets are recipes for {DEFAULT}, but the dataset is {modality}; leave it out"
         raise SpecError(detail, field="preset", also=("dataset",))
     if "views" in spec.model_fields_set and spec.views.modality != modality:
-        detail = f"they are for {spec.views.modality}, but the dataset is {modality}; leave it out"
+        detail = f"for {spec.views.modality}, but the dataset is {modality}; leave it out"
         raise SpecError(detail, field="views", also=("dataset",))
     if "encoder" in spec.model_fields_set and spec.encoder.modality != modality:
         names = ", ".join(part_of(modality, "spec").ENCODER_NAMES)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from benchmarks.suites.breadth import pneumonia
 from benchmarks.suites.breadth.archives import Images, digit_entries, images_of
 from benchmarks.suites.breadth.claim import Claim, Row
@@ -33,7 +31,7 @@ DIGITS_DONOR: Settings = {
     "epochs": 40,
 }
 LUNG_VIEWS: Settings = {"side_px": 28, "flip_p": 0.0, "brightness": 0.2, "contrast": 0.2}
-"""Views in which a heart lies on its side, and the gray of a lung changes little."""
+"""No flips, which would put the heart on the other side, and little change of gray values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +140,7 @@ def _pair(trial: Trial, seed: int, lab: Lab) -> Piece:
         job = replace(trial.job, settings={**trial.job.settings, "optim": {"lr": lr}})
         result[f"scratch_at_{rate:g}"] = job.run(job.spec(seed), lab)
     values = {name: trained.signals[trial.signal] for name, trained in result.items()}
-    return {**values, "scratch": float(np.max([values[f"scratch_at_{rate:g}"] for rate in RATES]))}
+    return {**values, "scratch": max(values[f"scratch_at_{rate:g}"] for rate in RATES)}
 
 
 CLAIMS = (

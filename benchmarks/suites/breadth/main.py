@@ -121,7 +121,8 @@ def section(
         f"with --jobs, several are measured at once. {seeds} seeds; intervals are Student's for "
         "the mean of the seeds, unless a row says otherwise. Seconds are of all seeds, training "
         "and evaluation, and those that the threads and child processes of the row took of "
-        "processors. Met: yes, no, or empty for a figure that is reported either way."
+        "processors. Met: yes, no, or empty for a figure that is reported either way. "
+        "`--row CLAIM` measures one claim; the others are shown as they were measured before."
     )
     lines = [*HEAD, *(row.markdown() for row in all_rows), "", *not_run, "", about]
     figures = {

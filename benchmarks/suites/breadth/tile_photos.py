@@ -36,7 +36,7 @@ class Photos(NamedTuple):
 
     @property
     def is_good(self) -> NDArray[np.bool_]:
-        """[N]: whether a photograph shows no defect."""
+        """True for photographs without a defect, [N]."""
         return np.array([kind_of(name) == GOOD for name in self.names])
 
 
