@@ -105,7 +105,7 @@ class WeightsStore:
         for record in self.list():
             if name in {record.id, record.name}:
                 return record
-        raise NotFound("weights", name[:128])
+        raise NotFound("file of weights", name[:128])
 
     def list(self) -> list[WeightsRecord]:
         """Return all weights, newest first."""
