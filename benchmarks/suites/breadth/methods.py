@@ -18,11 +18,13 @@ from trainer.spec.resolved import ResolvedSpec
 
 LABELS: Mapping[str, Any] = {"positives": {"name": "label"}}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "none": {"auxiliary": [{"name": "rotation"}]},
     "siamese": LABELS,
     "supcon": LABELS,
     "triplet": {**LABELS, "batching": {"name": "balanced"}},
 }
-"""Settings of a method beside its defaults: methods that are meant for labels get them."""
+"""Settings of a method beside its defaults: those that are meant for labels get them, and the one
+without a loss of its own gets a pretext."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ def settings_of(method: str, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-DIGITS = Recipe(20, {"flip_p": 0.0, "crop_scale": (0.5, 1.0)})
-"""A mirrored digit is none, and a fifth of one may be part of any."""
+DIGITS = Recipe(20, {"side_px": 16, "flip_p": 0.0, "crop_scale": (0.5, 1.0)})
+"""A mirrored digit is none, and a fifth of one may be part of any. Originals are 8 x 8 pixels."""
 CIFAR = Recipe(5)
 CIFAR_ROWS, CIFAR_TEST_ROWS = 10_000, 2_000
 
