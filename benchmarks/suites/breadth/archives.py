@@ -97,6 +97,15 @@ def digit_entries(lab: Lab, choice: Choice = str) -> Iterator[Entry]:
     return chosen(path, choice)
 
 
+def digits_of(lab: Lab, name: str, *, is_chosen: Callable[[int], bool]) -> Images:
+    """Return the digits whose numbers are chosen, under a name."""
+
+    def choice(file: str) -> str | None:
+        return file if is_chosen(int(file.rpartition("-")[2].partition(".")[0])) else None
+
+    return images_of(lab, name, lambda: digit_entries(lab, choice))
+
+
 def balanced(path: Path, rows: int) -> Choice:
     """Return the choice of so many images of an archive of class folders, as many of each class."""
     with zipfile.ZipFile(path) as archive:

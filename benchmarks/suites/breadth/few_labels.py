@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.suites.breadth import pneumonia
-from benchmarks.suites.breadth.archives import Images, digit_entries, images_of
+from benchmarks.suites.breadth.archives import Images, digits_of
 from benchmarks.suites.breadth.claim import Claim, Row
 from benchmarks.suites.breadth.jobs import Experiment, Settings, over_seeds
 from benchmarks.suites.breadth.lab import Lab, Piece, Task
@@ -111,11 +111,7 @@ def pneumonia_trial(lab: Lab) -> Trial:
 
 
 def _half(lab: Lab, half: int) -> Images:
-    def choice(name: str) -> str | None:
-        row = int(name.rpartition("-")[2].partition(".")[0])
-        return name if row % 2 == half else None
-
-    return images_of(lab, f"digits-half-{half}", lambda: digit_entries(lab, choice))
+    return digits_of(lab, f"digits-half-{half}", is_chosen=lambda row: row % 2 == half)
 
 
 def tasks(trial: Trial, lab: Lab) -> list[Task]:

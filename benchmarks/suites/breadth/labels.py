@@ -9,7 +9,7 @@ from benchmarks.suites.breadth.archives import (
     Choice,
     Images,
     chosen,
-    digit_entries,
+    digits_of,
     images_of,
 )
 from benchmarks.suites.breadth.claim import Claim, Row
@@ -127,12 +127,7 @@ def siamese(lab: Lab) -> Iterator[Row]:
 def _digits_part(lab: Lab, part: str) -> Images:
     places = {"train": range(8), "val": (8,), "test": (9,)}[part]
     order = np.random.default_rng(0).permutation(DIGITS)
-
-    def choice(name: str) -> str | None:
-        row = int(name.rpartition("-")[2].partition(".")[0])
-        return name if int(order[row]) % 10 in places else None
-
-    return images_of(lab, f"digits-{part}", lambda: digit_entries(lab, choice))
+    return digits_of(lab, f"digits-{part}", is_chosen=lambda row: int(order[row]) % 10 in places)
 
 
 def _raw_pair_accuracy(val: Images, test: Images) -> float:
