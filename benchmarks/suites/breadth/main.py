@@ -5,8 +5,8 @@
 
 DIR holds archives, such as cifar10-train.zip. Finished rows and pieces are kept in the work folder
 and not measured again; a run that was cut goes on. With --row, other claims are shown as they were
-measured before. Exit status, of the claims that were asked for: 0 if all rows are met, 1 if one is
-not, 2 if a file is missing.
+measured or published before. Exit status, of the claims that were asked for: 0 if all rows are met,
+1 if one is not, 2 if a file is missing.
 """
 
 import argparse
@@ -63,6 +63,9 @@ def main() -> None:
     chosen = [claim for claim in shown if claim.name in args.row]
     rows = {claim.name: kept_rows(claim, lab) for claim in shown}
     to_measure = [claim for claim in chosen if not rows[claim.name]]
+    for claim in shown:
+        if claim not in chosen and not rows[claim.name]:
+            rows[claim.name] = published_rows(claim, args.out / "breadth.json", seeds=lab.seeds)
     missing = {claim.name: claim.missing(args.data) for claim in to_measure}
     for claim in to_measure:
         if not missing[claim.name]:
@@ -94,6 +97,17 @@ def kept_rows(claim: Claim, lab: Lab) -> list[Row]:
     return [Row(**row) for row in json.loads(path.read_bytes())] if path.exists() else []
 
 
+def published_rows(claim: Claim, figures: Path, *, seeds: int) -> list[Row]:
+    """Return the rows of a claim that were published with these settings, else none."""
+    published = json.loads(figures.read_bytes()) if figures.exists() else {}
+    before = published.get("claims", {}).get(claim.name)
+    # As JSON has them: tuples are lists there.
+    settings = json.loads(json.dumps(claim.settings))
+    if before is None or published["seeds"] != seeds or before["settings"] != settings:
+        return []
+    return [Row(**row) for row in before["rows"]]
+
+
 def rows_path(claim: Claim, lab: Lab) -> Path:
     """Return the path where the rows of a claim are kept."""
     key = {"settings": claim.settings, "seeds": lab.seeds}
@@ -122,13 +136,20 @@ def section(
         "the mean of the seeds, unless a row says otherwise. Seconds are of all seeds, training "
         "and evaluation, and those that the threads and child processes of the row took of "
         "processors. Met: yes, no, or empty for a figure that is reported either way. "
-        "`--row CLAIM` measures one claim; the others are shown as they were measured before."
+        "`--row CLAIM` measures one claim; the others are shown as they were measured or published "
+        "before."
     )
     lines = [*HEAD, *(row.markdown() for row in all_rows), "", *not_run, "", about]
     figures = {
-        "rows": [asdict(row) for row in all_rows],
+        "seeds": seeds,
+        "claims": {
+            claim.name: {
+                "settings": claim.settings,
+                "rows": [asdict(row) for row in rows[claim.name]],
+            }
+            for claim in claims
+        },
         "not_run": not_run,
-        "settings": {claim.name: claim.settings for claim in claims},
     }
     return Section("breadth", "Breadth", lines, figures)
 
