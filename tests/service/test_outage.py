@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -18,12 +19,20 @@ from service.maintenance.lease_reaper import LeaseReaper
 from service.store.embedded.server import RunningRedis, start_redis
 from service.store.job_queue import JobQueue
 from service.store.store_errors import StoreUnavailable
-from tests.support.service.api import KEY, queued_job, ready_dataset, running_api, running_job
+from tests.support.service.api import (
+    KEY,
+    RunningApi,
+    queued_job,
+    ready_dataset,
+    running_api,
+    running_job,
+)
 from tests.support.service.redis import running_redis
 from tests.support.system.processes import wait_until
 
 BUSY_S = 1.0
 """Time for a hundred requests on a machine that runs other tests meanwhile."""
+OUTAGES = 3
 
 
 @pytest.fixture
@@ -79,34 +88,59 @@ def test_a_store_that_hangs(server: RunningRedis, tmp_path: Path) -> None:
 
 
 def test_a_hundred_that_wait_for_a_store_that_hangs(server: RunningRedis, tmp_path: Path) -> None:
-    """More than there are threads: no one waits for a thread and then for the store as well."""
-    with running_api(server.url, tmp_path / "api") as api, contextlib.ExitStack() as closing:
+    """More than there are threads: no one waits for a thread and then for the store as well.
+
+    A server whose requests wait for one another is slow in each outage, a busy machine in one.
+    """
+    with running_api(server.url, tmp_path / "api") as api:
         ready_dataset(api.store, "digits")
-        host, _, port = api.url.removeprefix("http://").partition(":")
-        request = (
-            f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-            'Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"dataset":"digits"}'
-        )
+        outages = []
+        for _ in range(OUTAGES):
+            outages.append(outage_with_a_hundred(server, api))
+            wait_until(lambda: api.client.get("/readyz").status_code == 200, 10, "ready again")
+            if outages[-1].is_quick:
+                break
+        assert outages[-1].is_quick, outages
+
+
+class Outage(NamedTuple):
+    """Times of an outage in which a hundred requests waited for the store."""
+
+    slowest_livez_s: float
+    all_answered_s: float
+
+    @property
+    def is_quick(self) -> bool:
+        return self.slowest_livez_s < 1.0 and self.all_answered_s < 2.0 + BUSY_S
+
+
+def outage_with_a_hundred(server: RunningRedis, api: RunningApi) -> Outage:
+    """Send a hundred submissions to a store that hangs, and ask for `/livez` meanwhile."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    request = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        'Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"dataset":"digits"}'
+    )
+    with contextlib.ExitStack() as closing:
         wires = [
             closing.enter_context(socket.create_connection((host, int(port)), timeout=10))
             for _ in range(100)
         ]
         with stopped(server.pid):
-            began_s = time.monotonic()
+            began_s, slowest_s = time.monotonic(), 0.0
             for wire in wires:
                 wire.sendall(request.encode())
             for _ in range(5):
                 asked_s = time.monotonic()
                 assert api.client.get("/livez").status_code == 200
-                assert time.monotonic() - asked_s < 1.0
+                slowest_s = max(slowest_s, time.monotonic() - asked_s)
                 time.sleep(0.1)
             answers = [wire.recv(65536) for wire in wires]
             took_s = time.monotonic() - began_s
-        for words in answers:
-            assert words.startswith(b"HTTP/1.1 503 ")
-            assert b"\r\nretry-after: " in words
-        assert took_s < 2.0 + BUSY_S
-        wait_until(lambda: api.client.get("/readyz").status_code == 200, 10, "ready again")
+    for words in answers:
+        assert words.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: " in words
+    return Outage(slowest_s, took_s)
 
 
 def test_a_store_that_dies_and_comes_back(tmp_path: Path) -> None:
